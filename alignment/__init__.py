@@ -1,0 +1,1 @@
+"""Offline: data, training of the reference VLM, and its alignment."""

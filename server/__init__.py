@@ -1,0 +1,1 @@
+"""The online service, and the ground that alignment and benchmarks stand on."""

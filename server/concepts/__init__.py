@@ -1,0 +1,1 @@
+"""What is unsafe and how to ask: taxonomy, probes, verdict, policy."""

@@ -1,0 +1,1 @@
+"""Engines: what runs a VLM behind one small protocol."""

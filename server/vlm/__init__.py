@@ -1,0 +1,1 @@
+"""The reference VLM: one definition for training and serving, and its assembly."""
