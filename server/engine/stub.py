@@ -1,0 +1,62 @@
+"""An engine without a model, for tests and for developing against the API.
+
+It ships beside the real engines so that everything above the `Engine` seam is tested in process,
+with answers the test chose and every question recorded.
+"""
+
+from collections.abc import Callable
+
+from server.engine.protocol import Answer, ModelCard, Question
+from server.errors import EngineStartError, EngineUnavailableError
+
+STUB_CARD = ModelCard(id="sightward-stub", version="0" * 12, has_recognition=False)
+
+
+def even_answer(question: Question) -> Answer:
+    """Give every option the same share of all probability: an engine with no opinion."""
+    share = 1.0 / len(question.options)
+    return Answer(option_mass=dict.fromkeys(question.options, share))
+
+
+class StubEngine:
+    """Answers from `answers`: one fixed `Answer`, or a callable that is given each question.
+
+    `questions` lists what was asked, in order. `start_error` makes `start` fail with that reason;
+    `is_healthy = False` makes a started engine fail its probe and refuse questions, as a dead one
+    does.
+    """
+
+    def __init__(
+        self,
+        answers: Answer | Callable[[Question], Answer] = even_answer,
+        *,
+        card: ModelCard = STUB_CARD,
+        start_error: str | None = None,
+    ) -> None:
+        self.card = card
+        self.is_healthy = True
+        self.is_started = False
+        self.questions: list[Question] = []
+        self._answers = answers
+        self._start_error = start_error
+
+    async def start(self) -> None:
+        """Become ready at once; raises `EngineStartError` when built with a `start_error`."""
+        if self._start_error is not None:
+            raise EngineStartError(self._start_error)
+        self.is_started = True
+
+    async def stop(self) -> None:
+        """Refuse questions from now on; may be called twice."""
+        self.is_started = False
+
+    async def ready(self) -> bool:
+        """Whether the stub is started and was not made unhealthy."""
+        return self.is_started and self.is_healthy
+
+    async def ask(self, question: Question) -> Answer:
+        """Record the question and answer it; raises `EngineUnavailableError` unless ready."""
+        if not await self.ready():
+            raise EngineUnavailableError("the stub engine is not ready")
+        self.questions.append(question)
+        return self._answers(question) if callable(self._answers) else self._answers
