@@ -1,0 +1,64 @@
+# The daily commands. Only python3.11, make and a package index that pip knows are needed: the first
+# command that needs the virtual environment builds it, later ones reuse it.
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+ARGS ?=
+PYTHON ?= python3.11
+
+VENV := .venv
+BIN := $(VENV)/bin
+SERVE_PINS := requirements/build.txt requirements/cpu.txt
+DEV_PINS := $(SERVE_PINS) requirements/train.txt requirements/bench.txt requirements/dev.txt
+SERVE_STAMP := $(VENV)/.installed-serve
+DEV_STAMP := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test lint format install clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(SERVE_STAMP) ## Serve the reference model (HOST=127.0.0.1 PORT=8000, ARGS="more options")
+	exec $(BIN)/sightward serve --host $(HOST) --port $(PORT) $(ARGS)
+
+test: $(DEV_STAMP) ## Run every test, the ones on a real vLLM engine too (ARGS="pytest options")
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_STAMP) ## Check style, formatting, types and the order of the packages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP) ## Rewrite the sources in the house format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+install: $(DEV_STAMP) ## Build the virtual environment with everything in it
+
+clean: ## Remove the virtual environment and every cache in this folder
+	rm -rf $(VENV) .venv.lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find server alignment benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One installer at a time (flock). `.installing` stands while pip writes: where a killed install left
+# it behind, the environment is built anew instead of trusted. The stamp is written last.
+# $(1): requirement files
+define install
+flock .venv.lock sh -eu -c '\
+  if [ -e $(VENV)/.installing ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+    $(PYTHON) -m venv --clear $(VENV); \
+  fi; \
+  touch $(VENV)/.installing; \
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(addprefix -r ,$(1)); \
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+  rm $(VENV)/.installing'
+touch $@
+endef
+
+$(SERVE_STAMP): $(SERVE_PINS) pyproject.toml
+	$(call install,$(SERVE_PINS))
+
+$(DEV_STAMP): $(DEV_PINS) pyproject.toml
+	$(call install,$(DEV_PINS))
