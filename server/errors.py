@@ -3,6 +3,8 @@
 `server.api.errors` maps these classes to HTTP status and error code; nothing else decides that.
 """
 
+from pathlib import Path
+
 
 class SightwardError(Exception):
     """Root of all errors raised on purpose."""
@@ -22,3 +24,146 @@ class EngineStartError(EngineError):
 
 class EngineUnavailableError(EngineError):
     """The engine is stopped, starting or dead: nothing can be judged now."""
+
+
+class QuestionTooLongError(EngineError):
+    """The question does not fit into the model's context."""
+
+    def __init__(self, max_tokens: int) -> None:
+        super().__init__(f"the question does not fit into {max_tokens} tokens")
+        self.max_tokens = max_tokens
+
+
+class OptionWithoutTokenError(EngineError):
+    """The model's tokenizer writes an answer option in more than one token."""
+
+    def __init__(self, option: str) -> None:
+        super().__init__(f"the tokenizer has no single token for the option {option!r}")
+        self.option = option
+
+
+class TooManyAnswerTokensError(EngineError):
+    """A question's options and the model's rows need more probabilities than one call returns."""
+
+    def __init__(self, limit: int, got: int) -> None:
+        super().__init__(f"{got} token probabilities asked for, the engine returns {limit}")
+        self.limit = limit
+        self.got = got
+
+
+class UnusableAnswerError(EngineError):
+    """The engine took the question and gave nothing that can be read; `reason` is internal."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ConceptsError(SightwardError):
+    """Taxonomy, probes or policy were asked for, or given, something they don't have."""
+
+
+class UnknownCategoryError(ConceptsError):
+    """`name` is none of the taxonomy's categories."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown category {name!r}")
+        self.name = name
+
+
+class UnknownConceptError(ConceptsError):
+    """`name` is none of the taxonomy's concepts."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown concept {name!r}")
+        self.name = name
+
+
+class DataFileError(ConceptsError):
+    """A taxonomy, probe or policy file can't be used; `problems` name the bad fields."""
+
+    def __init__(self, path: Path, problems: tuple[str, ...]) -> None:
+        super().__init__(f"{path}: {'; '.join(problems)}")
+        self.path = path
+        self.problems = problems
+
+
+class ImageError(SightwardError):
+    """Bytes that can't be taken as a picture. A refused picture is never judged, so never safe."""
+
+
+class EmptyImageError(ImageError):
+    """There are no bytes at all."""
+
+
+class ImageBytesError(ImageError):
+    """The encoded picture is larger than this service takes."""
+
+    def __init__(self, limit_bytes: int, got_bytes: int) -> None:
+        super().__init__(f"{got_bytes} bytes, the limit is {limit_bytes}")
+        self.limit_bytes = limit_bytes
+        self.got_bytes = got_bytes
+
+
+class ImageFormatError(ImageError):
+    """The content starts like none of the formats that are decoded; `supported` names those."""
+
+    def __init__(self, supported: tuple[str, ...]) -> None:
+        super().__init__(f"not one of {', '.join(supported)}")
+        self.supported = supported
+
+
+class ImageSideError(ImageError):
+    """The header claims a side that is zero or too long, in pixels."""
+
+    def __init__(self, limit_px: int, width: int, height: int) -> None:
+        super().__init__(f"{width} x {height} pixels, each side must be 1 to {limit_px}")
+        self.limit_px = limit_px
+        self.width = width
+        self.height = height
+
+
+class ImagePixelsError(ImageError):
+    """The header claims more pixels than are decoded."""
+
+    def __init__(self, limit_pixels: int, width: int, height: int) -> None:
+        super().__init__(f"{width} x {height} pixels, the limit is {limit_pixels} in all")
+        self.limit_pixels = limit_pixels
+        self.width = width
+        self.height = height
+
+
+class ImageExpansionError(ImageError):
+    """The header claims more pixels for each encoded byte than any photograph has."""
+
+    def __init__(self, limit_pixels_per_byte: int, got_bytes: int, pixels: int) -> None:
+        super().__init__(
+            f"{pixels} pixels from {got_bytes} bytes, the limit is {limit_pixels_per_byte} a byte"
+        )
+        self.limit_pixels_per_byte = limit_pixels_per_byte
+        self.got_bytes = got_bytes
+        self.pixels = pixels
+
+
+class TruncatedImageError(ImageError):
+    """The file ends before its format says it does, even where a part could be shown."""
+
+    def __init__(self, image_format: str) -> None:
+        super().__init__(f"the {image_format} file is cut short")
+        self.image_format = image_format
+
+
+class CorruptImageError(ImageError):
+    """The content begins as `image_format` and can't be decoded as that."""
+
+    def __init__(self, image_format: str) -> None:
+        super().__init__(f"the {image_format} file is damaged")
+        self.image_format = image_format
+
+
+class DataUrlError(ImageError):
+    """The text is not ``data:image/<type>;base64,<payload>`` with sound base64."""
+
+
+class UrlFetchError(ImageError):
+    """The picture is named by a web address, and this server fetches none."""
