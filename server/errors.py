@@ -79,6 +79,24 @@ class UnknownConceptError(ConceptsError):
         self.name = name
 
 
+class UnknownProbeError(ConceptsError):
+    """`probe_id` is none of the judgements in the probe set, `known`."""
+
+    def __init__(self, probe_id: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"unknown probe {probe_id!r}; known: {', '.join(known)}")
+        self.probe_id = probe_id
+        self.known = known
+
+
+class OptionCountError(ConceptsError):
+    """A lettered question needs 2 to `limit` options."""
+
+    def __init__(self, got: int, limit: int) -> None:
+        super().__init__(f"{got} options given, 2 to {limit} can be lettered")
+        self.got = got
+        self.limit = limit
+
+
 class DataFileError(ConceptsError):
     """A taxonomy, probe or policy file can't be used; `problems` name the bad fields."""
 
@@ -143,6 +161,15 @@ class ImageExpansionError(ImageError):
         self.limit_pixels_per_byte = limit_pixels_per_byte
         self.got_bytes = got_bytes
         self.pixels = pixels
+
+
+class ImageScansError(ImageError):
+    """The file asks for more passes over the picture than any encoder writes."""
+
+    def __init__(self, limit_scans: int, got_scans: int) -> None:
+        super().__init__(f"{got_scans} scans, the limit is {limit_scans}")
+        self.limit_scans = limit_scans
+        self.got_scans = got_scans
 
 
 class TruncatedImageError(ImageError):
