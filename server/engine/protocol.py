@@ -12,6 +12,10 @@ from typing import Protocol
 
 from PIL import Image
 
+from server.concepts.recognition import Recognition
+
+__all__ = ["Answer", "Engine", "ModelCard", "Question", "Recognition"]
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -25,20 +29,6 @@ class Question:
     text: str
     options: tuple[str, ...]
     image: Image.Image | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recognition:
-    """What the model sees, as two softmaxes, each with a "none" of its own.
-
-    `categories` maps each of the nine category names to a probability, `concepts` each of the 75
-    concept names; `no_category` and `no_concept` are what is left, so each group sums to 1.
-    """
-
-    categories: Mapping[str, float]
-    no_category: float
-    concepts: Mapping[str, float]
-    no_concept: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,179 @@
+"""The verdict on one input, with three outcomes: safe, unsafe, undetermined.
+
+The yes/no probes judge (`p_unsafe`), recognition says what is shown; scores combine the two. What
+can't be judged is undetermined, which is never safe, also not when verdicts are merged.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from server.concepts.recognition import Recognition
+
+UNSAFE_AT = 0.5
+
+
+class Outcome(StrEnum):
+    """What a verdict says; "could not tell" is a value of its own."""
+
+    SAFE = "safe"
+    UNSAFE = "unsafe"
+    UNDETERMINED = "undetermined"
+
+    @property
+    def severity(self) -> int:
+        """Order in a merge: unsafe beats undetermined, undetermined beats safe."""
+        return (Outcome.SAFE, Outcome.UNDETERMINED, Outcome.UNSAFE).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Outcome and scores, all in [0, 1].
+
+    `p_unsafe` is None only if nothing could be read. `answer_mass` is the mean share of first-token
+    probability that went to yes or no. `categories` holds nine scores or none, `concepts` 75, fewer
+    or none. `recognition` is what the scores were made of, independent of the judgement.
+
+    Raises `ValueError` when outcome and `p_unsafe` contradict each other or a number is out of
+    range, so that no such verdict can exist.
+    """
+
+    outcome: Outcome
+    p_unsafe: float | None
+    answer_mass: float
+    categories: Mapping[str, float] = field(default_factory=dict)
+    concepts: Mapping[str, float] = field(default_factory=dict)
+    recognition: Recognition | None = None
+
+    def __post_init__(self) -> None:
+        p_unsafe = [] if self.p_unsafe is None else [self.p_unsafe]
+        scores = (*p_unsafe, self.answer_mass, *self.categories.values(), *self.concepts.values())
+        # Written so that NaN, which compares false to everything, is refused.
+        if not all(0.0 <= score <= 1.0 for score in scores):
+            raise ValueError(f"verdict numbers must be in [0, 1], got {scores}")
+        is_unsafe = self.p_unsafe is not None and self.p_unsafe >= UNSAFE_AT
+        if is_unsafe != (self.outcome is Outcome.UNSAFE):
+            raise ValueError(f"outcome {self.outcome} contradicts p_unsafe {self.p_unsafe}")
+        if self.p_unsafe is None and self.outcome is not Outcome.UNDETERMINED:
+            raise ValueError(f"outcome {self.outcome} without p_unsafe")
+
+
+UNREAD = Verdict(outcome=Outcome.UNDETERMINED, p_unsafe=None, answer_mass=0.0)
+"""The verdict on an input about which no question could be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One yes/no probe's answer: first-token probability of the unsafe and of the safe answer.
+
+    Numbers that are no probabilities (NaN, negative) count as no answer at all.
+    """
+
+    unsafe_mass: float
+    safe_mass: float
+
+    @property
+    def answer_mass(self) -> float:
+        """Probability that went to either answer, in [0, 1]."""
+        masses = (self.unsafe_mass, self.safe_mass)
+        if not all(math.isfinite(mass) and mass >= 0.0 for mass in masses):
+            return 0.0
+        return min(1.0, math.fsum(masses))
+
+    @property
+    def p_unsafe(self) -> float | None:
+        """The unsafe answer's share of both; None without any answer mass."""
+        if self.answer_mass <= 0.0:
+            return None
+        # The scale keeps masses near the smallest float from underflowing in the division.
+        scale = max(self.unsafe_mass, self.safe_mass)
+        unsafe, safe = self.unsafe_mass / scale, self.safe_mass / scale
+        return unsafe / (unsafe + safe)
+
+
+def verdict_of(
+    readings: Sequence[Reading], recognition: Recognition | None, *, min_answer_mass: float
+) -> Verdict:
+    """The verdict from the yes/no readings of one input and what was recognised in it.
+
+    A reading below `min_answer_mass` is no answer and has no say in `p_unsafe`, which is the mean
+    over the others; with none left the outcome is undetermined. Raises `ValueError` without
+    readings.
+    """
+    if not readings:
+        raise ValueError("a verdict needs at least one reading")
+    answer_mass = math.fsum(reading.answer_mass for reading in readings) / len(readings)
+    answers = [
+        reading.p_unsafe
+        for reading in readings
+        if reading.p_unsafe is not None and reading.answer_mass >= min_answer_mass
+    ]
+    usable = recognition if recognition is not None and recognition.is_usable else None
+    if not answers:
+        return Verdict(Outcome.UNDETERMINED, None, answer_mass, recognition=usable)
+    p_unsafe = min(1.0, math.fsum(answers) / len(answers))
+    return Verdict(
+        outcome=Outcome.UNSAFE if p_unsafe >= UNSAFE_AT else Outcome.SAFE,
+        p_unsafe=p_unsafe,
+        answer_mass=min(1.0, answer_mass),
+        categories=scores(p_unsafe, usable.categories) if usable else {},
+        concepts=scores(p_unsafe, usable.concepts) if usable else {},
+        recognition=usable,
+    )
+
+
+def scores(p_unsafe: float, probabilities: Mapping[str, float]) -> dict[str, float]:
+    """Spread a judgement over what was recognised: ``p_unsafe * P(c) / max P``.
+
+    The likeliest name carries the whole judgement and the others their proportion of it. Dividing
+    by the maximum rather than the sum keeps a picture that is half hate, half violence from
+    slipping under both thresholds; leaving "none" out keeps an unsafe picture of nothing known from
+    doing so. When every probability is 0 nothing tells the names apart and each carries it all.
+    """
+    highest = max(probabilities.values(), default=0.0)
+    if highest <= 0.0:
+        return dict.fromkeys(probabilities, p_unsafe)
+    return {name: p_unsafe * (p / highest) for name, p in probabilities.items()}
+
+
+def merge(verdicts: Iterable[Verdict]) -> Verdict:
+    """One verdict for several inputs: the worst of each number.
+
+    Unsafe beats undetermined and undetermined beats safe. `p_unsafe` and every score are the
+    highest, `answer_mass` the lowest, `recognition` the most unsafe input's. Order and repetition
+    of the inputs change nothing. Raises `ValueError` without verdicts.
+    """
+    parts = tuple(verdicts)
+    if not parts:
+        raise ValueError("nothing to merge")
+    return Verdict(
+        outcome=max((part.outcome for part in parts), key=lambda outcome: outcome.severity),
+        p_unsafe=max((part.p_unsafe for part in parts if part.p_unsafe is not None), default=None),
+        answer_mass=min(part.answer_mass for part in parts),
+        categories=_highest(part.categories for part in parts),
+        concepts=_highest(part.concepts for part in parts),
+        recognition=max(parts, key=_recognition_precedence).recognition,
+    )
+
+
+def _highest(maps: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    highest: dict[str, float] = {}
+    for scores_by_name in maps:
+        for name, score in scores_by_name.items():
+            highest[name] = max(score, highest.get(name, 0.0))
+    return highest
+
+
+def _recognition_precedence(verdict: Verdict) -> tuple[float, tuple[tuple[str, float], ...]]:
+    """Highest `p_unsafe` first; ties are broken by content, so that order does not matter."""
+    seen = verdict.recognition
+    content: tuple[tuple[str, float], ...] = ()
+    if seen is not None:
+        content = (
+            ("", seen.no_category),
+            *sorted(seen.categories.items()),
+            ("", seen.no_concept),
+            *sorted(seen.concepts.items()),
+        )
+    return (-1.0 if verdict.p_unsafe is None else verdict.p_unsafe, content)
