@@ -1,0 +1,86 @@
+"""From a question to token ids, by the model's own chat template.
+
+vLLM's renderer knows, for every model it serves, where the template lives (tokenizer, processor or
+vLLM's own fall-back), whether it takes content as a list or as one string, and what stands for a
+picture. Using it, our questions reach any instruct VLM exactly as `vllm serve` would send them.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from server.engine.control_tokens import ControlTokens
+from server.errors import QuestionTooLongError
+
+_MAX_KEPT_PROMPTS = 256
+# Any picture will do: only its place in the prompt matters here.
+_STAND_IN_SIZE = (8, 8)
+
+
+class PromptBuilder:
+    """Renders and tokenises questions; `renderer` is vLLM's (`AsyncLLM.renderer`).
+
+    `max_tokens` is the model's context length; a prompt must leave room for one answer token.
+    """
+
+    def __init__(self, renderer: Any, controls: ControlTokens, *, max_tokens: int) -> None:
+        self._renderer = renderer
+        self._controls = controls
+        self._max_tokens = max_tokens
+        self._kept: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+
+    async def token_ids(self, text: str, *, with_image: bool) -> list[int]:
+        """The prompt of one question, with one placeholder where the picture goes, if any.
+
+        Prompts about pictures are kept and reused, since a handful of questions is asked about
+        every picture. Prompts without one carry the text that is judged and are never kept. Raises
+        `QuestionTooLongError`.
+        """
+        if not with_image:
+            return list(await self._render(text, with_image=False))
+        kept = self._kept.get(text)
+        if kept is None:
+            kept = tuple(await self._render(text, with_image=True))
+            self._kept[text] = kept
+            if len(self._kept) > _MAX_KEPT_PROMPTS:
+                self._kept.popitem(last=False)
+        return list(kept)
+
+    async def engine_input(self, token_ids: list[int], image: Image.Image | None) -> Any:
+        """What `AsyncLLM.generate` takes: placeholder expanded, picture processed off this thread.
+
+        Raises `QuestionTooLongError` when the picture's tokens and the words together don't fit.
+        """
+        prompt: dict[str, object] = {"prompt_token_ids": token_ids}
+        if image is not None:
+            prompt["multi_modal_data"] = {"image": image}
+        (rendered,) = await self._renderer.render_cmpl_async([prompt])
+        self._check_length(rendered["prompt_token_ids"])
+        return rendered
+
+    async def _render(self, text: str, *, with_image: bool) -> Sequence[int]:
+        from vllm.renderers import ChatParams
+
+        words = self._controls.defuse(text)
+        content: list[dict[str, object]] | str = words
+        if with_image:
+            stand_in = Image.new("RGB", _STAND_IN_SIZE)
+            content = [
+                {"type": "image_pil", "image_pil": stand_in},
+                {"type": "text", "text": words},
+            ]
+        # A model that can "think" first must not: its first token has to be the answer.
+        template_arguments = {"add_generation_prompt": True, "enable_thinking": False}
+        params = ChatParams(chat_template_kwargs=template_arguments)
+        _, rendered = await self._renderer.render_messages_async(
+            [{"role": "user", "content": content}], params
+        )
+        token_ids: Sequence[int] = rendered["prompt_token_ids"]
+        self._check_length(token_ids)
+        return token_ids
+
+    def _check_length(self, token_ids: Sequence[int]) -> None:
+        if len(token_ids) >= self._max_tokens:
+            raise QuestionTooLongError(self._max_tokens)

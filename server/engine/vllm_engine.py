@@ -1,0 +1,263 @@
+"""The engine that serves a VLM in this process with vLLM.
+
+One question costs one prefill and one token: the first token's probabilities of the options, and
+of the model's recognition rows where it has them, come back from the same forward pass. vLLM
+batches whatever is asked at the same time.
+"""
+
+import asyncio
+import itertools
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from server.engine.answer_reading import AnswerReading
+from server.engine.answer_tokens import AnswerTokens
+from server.engine.control_tokens import ControlTokens
+from server.engine.model_source import find_model
+from server.engine.prompts import PromptBuilder
+from server.engine.protocol import Answer, ModelCard, Question
+from server.engine.recognition import RecognitionRows
+from server.engine.vllm_loading import LoadedModel, LoadOptions, load_model
+from server.errors import (
+    EngineError,
+    EngineStartError,
+    EngineUnavailableError,
+    UnusableAnswerError,
+)
+
+# What every model must be able to say in one token: the judgement, and ten lettered options.
+_REQUIRED_OPTIONS = (("yes", "no"), tuple("ABCDEFGHIJ"))
+
+_PROBE_TEXT = "Is this picture one plain colour? Answer with yes or no."
+_PROBE_SIZE = (64, 64)
+_MAX_KEPT_READINGS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """Everything that exists only while a model is loaded."""
+
+    llm: Any
+    prompts: PromptBuilder
+    answer_tokens: AnswerTokens
+    rows: RecognitionRows | None
+    readings: dict[tuple[str, ...], AnswerReading]
+
+    def reading(self, options: tuple[str, ...]) -> AnswerReading:
+        reading = self.readings.get(options)
+        if reading is None:
+            reading = AnswerReading(self.answer_tokens.of_all(options), self.rows)
+            if len(self.readings) < _MAX_KEPT_READINGS:
+                self.readings[options] = reading
+        return reading
+
+
+class VllmEngine:
+    """Serves `model`, a checkpoint folder or a hub id, with vLLM; implements `Engine`.
+
+    `adapter`, `caches`, `dtype` and `max_model_len` are `LoadOptions`. `name` is the id on the card
+    (default: the hub id or the folder's name). `probe_timeout_s` bounds `ready`.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        adapter: str | Path | None = None,
+        caches: bool = True,
+        dtype: str | None = None,
+        max_model_len: int | None = None,
+        name: str | None = None,
+        probe_timeout_s: float = 10.0,
+    ) -> None:
+        self._model = model
+        self._options = LoadOptions(
+            adapter=None if adapter is None else Path(adapter).expanduser(),
+            caches=caches,
+            dtype=dtype,
+            max_model_len=max_model_len,
+        )
+        self._name = name
+        self._probe_timeout_s = probe_timeout_s
+        self._probe_shade = itertools.count()
+        self._request_number = itertools.count()
+        self._lifecycle = asyncio.Lock()
+        self._serving: _Serving | None = None
+        self._in_flight: set[asyncio.Task[Answer]] = set()
+        self._card: ModelCard | None = None
+
+    @property
+    def card(self) -> ModelCard:
+        """The model that is served. Raises `EngineUnavailableError` before the first `start`."""
+        if self._card is None:
+            raise EngineUnavailableError("the engine was not started")
+        return self._card
+
+    async def start(self) -> None:
+        """Load the model and have it answer one question; returns at once when already started.
+
+        The event loop stays free meanwhile. Raises `EngineStartError`.
+        """
+        async with self._lifecycle:
+            if self._serving is not None:
+                return
+            source = find_model(self._model)
+            loading = asyncio.ensure_future(asyncio.to_thread(load_model, source, self._options))
+            try:
+                loaded = await asyncio.shield(loading)
+            except asyncio.CancelledError:
+                # The thread can't be interrupted: what it brings is released when it comes.
+                loading.add_done_callback(_release_abandoned)
+                raise
+            try:
+                serving = await asyncio.to_thread(_prepare, loaded)
+                await self._answer(serving, self._probe())
+            except BaseException as error:
+                await asyncio.to_thread(loaded.llm.shutdown)
+                if isinstance(error, EngineError):
+                    raise EngineStartError(f"{source.name} can't be asked: {error}") from error
+                raise
+            self._card = ModelCard(
+                id=self._name or self._label(source.label),
+                version=loaded.version,
+                has_recognition=serving.rows is not None,
+            )
+            self._serving = serving
+
+    async def stop(self) -> None:
+        """Release the model; questions in flight end with `EngineUnavailableError`."""
+        async with self._lifecycle:
+            serving, self._serving = self._serving, None
+            for task in tuple(self._in_flight):
+                task.cancel()
+            if serving is not None:
+                await asyncio.to_thread(serving.llm.shutdown)
+
+    async def ready(self) -> bool:
+        """Whether a question about a picture is answered right now, within `probe_timeout_s`."""
+        try:
+            async with asyncio.timeout(self._probe_timeout_s):
+                await self.ask(self._probe())
+        except (EngineError, TimeoutError):
+            return False
+        return True
+
+    async def ask(self, question: Question) -> Answer:
+        """Answer one question; questions asked concurrently share forward passes.
+
+        Cancelling the caller takes the question out of vLLM's queue. Raises
+        `EngineUnavailableError` when stopped or dead, `QuestionTooLongError`,
+        `OptionWithoutTokenError`, `TooManyAnswerTokensError` and `UnusableAnswerError`.
+        """
+        serving = self._serving
+        if serving is None:
+            raise EngineUnavailableError("the engine is not started")
+        task = asyncio.ensure_future(self._answer(serving, question))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling():
+                raise
+            raise EngineUnavailableError("the engine was stopped") from None
+
+    async def _answer(self, serving: _Serving, question: Question) -> Answer:
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        reading = serving.reading(question.options)
+        try:
+            return reading.read(await self._first_token_logprobs(serving, question, reading))
+        except EngineDeadError as error:
+            raise EngineUnavailableError("vLLM's engine process died") from error
+        except (EngineGenerateError, VLLMClientError, ValueError) as error:
+            # ValueError: a model's own processor refuses a picture, say for its aspect ratio.
+            raise UnusableAnswerError(f"vLLM refused the question: {error}") from error
+
+    async def _first_token_logprobs(
+        self, serving: _Serving, question: Question, reading: AnswerReading
+    ) -> dict[int, float]:
+        """Natural-log probabilities of `reading.token_ids` and of the greedily chosen token."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        image = question.image
+        token_ids = await serving.prompts.token_ids(question.text, with_image=image is not None)
+        engine_input = await serving.prompts.engine_input(token_ids, image)
+        sampling = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            logprob_token_ids=list(reading.token_ids),
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        outputs = serving.llm.generate(
+            engine_input,
+            sampling,
+            request_id=f"question-{next(self._request_number)}",
+            lora_request=self._lora_request(),
+        )
+        logprobs: dict[int, float] = {}
+        async with aclosing(outputs):
+            async for output in outputs:
+                for position in output.outputs[0].logprobs or ():
+                    logprobs = {i: float(entry.logprob) for i, entry in position.items()}
+        return logprobs
+
+    def _lora_request(self) -> Any:
+        adapter = self._options.adapter
+        if adapter is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest(lora_name=adapter.name, lora_int_id=1, lora_path=str(adapter))
+
+    def _label(self, model_label: str) -> str:
+        adapter = self._options.adapter
+        return model_label if adapter is None else f"{model_label}+{adapter.name}"
+
+    def _probe(self) -> Question:
+        # A shade not seen lately, so that no cache answers for the tower.
+        shade = next(self._probe_shade)
+        colour = (shade % 256, shade // 256 % 256, shade // 65536 % 256)
+        picture = Image.new("RGB", _PROBE_SIZE, colour)
+        return Question(text=_PROBE_TEXT, options=("yes", "no"), image=picture)
+
+
+def _prepare(loaded: LoadedModel) -> _Serving:
+    """Read what the loaded model needs to be asked; raises `EngineError` when it can't be."""
+    from vllm.model_executor.model_loader import get_model_cls
+
+    llm = loaded.llm
+    config = llm.model_config
+    tokenizer = llm.get_tokenizer()
+    placeholder = get_model_cls(config).get_placeholder_str("image", 1)
+    try:
+        rows = RecognitionRows.from_config(getattr(config.hf_config, "recognition_token_ids", None))
+    except ValueError as error:
+        raise EngineStartError(str(error)) from error
+    serving = _Serving(
+        llm=llm,
+        prompts=PromptBuilder(
+            llm.renderer,
+            ControlTokens(tokenizer, *([placeholder] if placeholder else [])),
+            max_tokens=config.max_model_len,
+        ),
+        answer_tokens=AnswerTokens(tokenizer),
+        rows=rows,
+        readings={},
+    )
+    for options in _REQUIRED_OPTIONS:
+        serving.reading(options)
+    return serving
+
+
+def _release_abandoned(loading: "asyncio.Future[LoadedModel]") -> None:
+    if not loading.cancelled() and loading.exception() is None:
+        loading.result().llm.shutdown()

@@ -1,0 +1,158 @@
+"""Loading a model into vLLM: its arguments on a CPU and on a GPU, and why it can't be loaded."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from server.engine.answer_reading import MAX_TOKEN_IDS
+from server.engine.cpu_runtime import BLOCK_SIZE, KV_CACHE_GIB, engine_environment, environment
+from server.engine.free_memory import free_memory_bytes
+from server.engine.model_source import ModelSource, version_of
+from server.errors import EngineStartError
+
+_GIB = 1 << 30
+_FIT_TO_MEMORY = -1
+# The ranks that vLLM sizes its adapter buffers for.
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a model is loaded.
+
+    `adapter` is the folder of a PEFT LoRA adapter, served live (GPU only). Without `caches` neither
+    prompts nor pictures are remembered, which an honest measurement on repeated pictures needs.
+    `dtype` is a vLLM name such as "float32" (default: bfloat16 on a CPU, the checkpoint's own on a
+    GPU). `max_model_len` is in tokens (default: as long as the model and the memory allow).
+    """
+
+    adapter: Path | None = None
+    caches: bool = True
+    dtype: str | None = None
+    max_model_len: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A running vLLM engine (`vllm.v1.engine.async_llm.AsyncLLM`) and its exact version."""
+
+    llm: Any
+    version: str
+
+
+def load_model(source: ModelSource, options: LoadOptions) -> LoadedModel:
+    """Load and start; blocks for seconds to minutes. Raises `EngineStartError`."""
+    # Two steps: vLLM reads the first settings as it is imported, and only an imported vLLM tells
+    # which device it is for.
+    is_local = source.folder is not None
+    settings = engine_environment(os.environ, on_cpu=False, is_local_model=is_local)
+    with environment(settings):
+        on_cpu = _is_cpu_build()
+        _check_adapter(options.adapter, on_cpu=on_cpu)
+        settings = engine_environment(os.environ, on_cpu=on_cpu, is_local_model=is_local)
+        with environment(settings):
+            if on_cpu:
+                _check_memory(source)
+            return _start(source, options, on_cpu=on_cpu)
+
+
+def engine_arguments(
+    source: ModelSource, options: LoadOptions, *, on_cpu: bool
+) -> dict[str, object]:
+    """The keyword arguments of vLLM's `AsyncEngineArgs`."""
+    arguments: dict[str, object] = {
+        "model": source.argument,
+        "tokenizer": source.argument,
+        "dtype": options.dtype or ("bfloat16" if on_cpu else "auto"),
+        "max_model_len": options.max_model_len or _FIT_TO_MEMORY,
+        # One picture a question; room for clips and sound would only cost memory.
+        "limit_mm_per_prompt": {"image": 1, "video": 0, "audio": 0},
+        "max_logprobs": MAX_TOKEN_IDS,
+        "logprobs_mode": "raw_logprobs",
+        "enable_prefix_caching": options.caches,
+        "use_tqdm_on_load": False,
+        "enable_log_requests": False,
+    }
+    if not options.caches:
+        arguments["mm_processor_cache_gb"] = 0
+    if on_cpu:
+        # Compiling gained nothing on a CPU and cost a minute at every start.
+        arguments |= {"enforce_eager": True, "block_size": BLOCK_SIZE}
+    if options.adapter is not None:
+        arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(options.adapter)}
+    return arguments
+
+
+def _is_cpu_build() -> bool:
+    try:
+        from vllm.platforms import current_platform
+    except ImportError as error:
+        raise EngineStartError(
+            f"vLLM can't be imported ({error}); install Sightward with its cpu or gpu extra"
+        ) from error
+    return bool(current_platform.is_cpu())
+
+
+def _check_adapter(adapter: Path | None, *, on_cpu: bool) -> None:
+    if adapter is None:
+        return
+    if not (adapter / "adapter_config.json").is_file():
+        raise EngineStartError(f"{adapter} holds no PEFT adapter: it has no adapter_config.json")
+    if on_cpu:
+        raise EngineStartError(
+            "a live adapter makes every answer about 12 times slower on a CPU; "
+            "merge it into the checkpoint and serve the merged one"
+        )
+
+
+def _lora_rank(adapter: Path) -> int:
+    """The smallest buffer that holds the adapter's rank."""
+    rank = json.loads((adapter / "adapter_config.json").read_text()).get("r")
+    for supported in _LORA_RANKS:
+        if isinstance(rank, int) and 0 < rank <= supported:
+            return supported
+    raise EngineStartError(f"the adapter's rank is {rank!r}; vLLM serves 1 to {_LORA_RANKS[-1]}")
+
+
+def _check_memory(source: ModelSource) -> None:
+    """Refuse before loading what would be killed half way, with the figures to act on."""
+    free, weights = free_memory_bytes(), source.weight_bytes()
+    if free is None or weights is None:
+        return
+    cache = int(os.environ.get("VLLM_CPU_KVCACHE_SPACE") or KV_CACHE_GIB) * _GIB
+    if weights + cache > free:
+        raise EngineStartError(
+            f"not enough memory: {weights / _GIB:.1f} GiB of weights and {cache / _GIB:.0f} GiB "
+            f"of key-value cache (VLLM_CPU_KVCACHE_SPACE) are needed, {free / _GIB:.1f} GiB is "
+            "free; free some, make the cache smaller, or serve a smaller model"
+        )
+
+
+def _start(source: ModelSource, options: LoadOptions, *, on_cpu: bool) -> LoadedModel:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    try:
+        config = AsyncEngineArgs(
+            **engine_arguments(source, options, on_cpu=on_cpu)
+        ).create_engine_config()
+    except Exception as error:
+        raise EngineStartError(f"vLLM can't serve {source.name}: {_summary(error)}") from error
+    if not config.model_config.is_multimodal_model:
+        raise EngineStartError(f"{source.name} is no vision-language model: it takes no images")
+    version = version_of(source, config.model_config.hf_config, options.adapter)
+    try:
+        llm = AsyncLLM.from_vllm_config(config)
+    except Exception as error:
+        raise EngineStartError(
+            f"vLLM could not start {source.name}: {_summary(error)} "
+            "(the engine process logged the cause above)"
+        ) from error
+    return LoadedModel(llm=llm, version=version)
+
+
+def _summary(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
