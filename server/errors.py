@@ -194,3 +194,88 @@ class DataUrlError(ImageError):
 
 class UrlFetchError(ImageError):
     """The picture is named by a web address, and this server fetches none."""
+
+
+class RequestError(SightwardError):
+    """A request that can't be taken as it is; `param` is the path of the field at fault."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InvalidBodyError(RequestError):
+    """The body can't be read as JSON or as a form; `problem` is a clause in our own words."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class InvalidFieldError(RequestError):
+    """A field is missing, of the wrong type or out of its range; `problem` says which."""
+
+    def __init__(self, problem: str, *, param: str | None) -> None:
+        super().__init__(problem, param=param)
+        self.problem = problem
+
+
+class ContentTypeError(RequestError):
+    """The body is neither JSON nor a multipart form."""
+
+    def __init__(self) -> None:
+        super().__init__("neither JSON nor a multipart form")
+
+
+class BodyBytesError(RequestError):
+    """The body is larger than this service reads."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"more than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class InputCountError(RequestError):
+    """More inputs in one call than are taken."""
+
+    def __init__(self, limit: int, got: int) -> None:
+        super().__init__(f"{got} inputs, the limit is {limit}", param="input")
+        self.limit = limit
+        self.got = got
+
+
+class ImageCountError(RequestError):
+    """More pictures in one call than are taken."""
+
+    def __init__(self, limit: int, got: int) -> None:
+        super().__init__(f"{got} pictures, the limit is {limit}", param="input")
+        self.limit = limit
+        self.got = got
+
+
+class TextLengthError(RequestError):
+    """One text is longer than is judged."""
+
+    def __init__(self, limit_chars: int, got_chars: int) -> None:
+        super().__init__(f"{got_chars} characters, the limit is {limit_chars}")
+        self.limit_chars = limit_chars
+        self.got_chars = got_chars
+
+
+class ApiKeyError(RequestError):
+    """The bearer key is missing or is none of the configured ones."""
+
+    def __init__(self) -> None:
+        super().__init__("missing or unknown key")
+
+
+class EngineStartingError(EngineUnavailableError):
+    """The engine is still loading; the same request will be answered in a while."""
+
+
+class SettingsError(SightwardError):
+    """The environment or the command line can't be taken; `problems` are for the operator."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems

@@ -1,0 +1,97 @@
+"""What an operator can set: the ``SIGHTWARD_`` environment variables, read once at start-up."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from server.errors import SettingsError
+from server.ingest.limits import ImageLimits
+
+PREFIX = "SIGHTWARD_"
+
+_DEFAULT_IMAGE_LIMITS = ImageLimits()
+
+
+class Settings(BaseSettings):
+    """Everything the server is told. Read it with `read_settings`, which refuses unknown keys."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    model: str | None = None
+    """A checkpoint folder or hub id of any VLM that vLLM serves; None: the reference model."""
+    adapter: Path | None = None
+    """A PEFT adapter for `model`."""
+
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Accepted bearer keys, separated by commas; none: every caller is let in."""
+
+    max_body_bytes: int = Field(default=48 * 1024 * 1024, ge=1024)
+    max_inputs: int = Field(default=64, ge=1)
+    """Texts and pictures together, per call."""
+    max_images: int = Field(default=16, ge=1)
+    """Pictures per call."""
+    max_text_chars: int = Field(default=100_000, ge=1)
+    max_image_bytes: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_bytes, ge=1)
+    max_image_pixels: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_pixels, ge=1)
+    max_image_side_px: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_side_px, ge=1)
+    decode_threads: int = Field(default=2, ge=1, le=64)
+    readiness_timeout_s: float = Field(default=10.0, gt=0)
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(key.strip() for key in value.split(",") if key.strip())
+        return value
+
+    def image_limits(self) -> ImageLimits:
+        """The part of the settings that the decoder needs."""
+        return ImageLimits(
+            max_bytes=self.max_image_bytes,
+            max_pixels=self.max_image_pixels,
+            max_side_px=self.max_image_side_px,
+        )
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings from the environment, with `overrides` (not None) from the command line on top.
+
+    Raises `SettingsError` that names every bad or unknown key: a misspelt limit that is silently
+    ignored would be no limit.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    problems = [
+        _unknown_key(name, known)
+        for name in sorted(os.environ)
+        if name.upper().startswith(PREFIX) and name.upper() not in known
+    ]
+    if problems:
+        raise SettingsError(tuple(problems))
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError(tuple(_bad_value(dict(found)) for found in error.errors())) from error
+
+
+def _unknown_key(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown setting {name}{hint}"
+
+
+def _bad_value(found: dict[str, Any]) -> str:
+    # The value itself is left out: it may be a key.
+    path = ".".join(str(step) for step in found["loc"]).upper()
+    return f"{PREFIX}{path}: {found['msg']}"
