@@ -33,7 +33,9 @@ class Verdict:
 
     `p_unsafe` is None only if nothing could be read. `answer_mass` is the mean share of first-token
     probability that went to yes or no. `categories` holds nine scores or none, `concepts` 75, fewer
-    or none. `recognition` is what the scores were made of, independent of the judgement.
+    or none. `unclassified` is a judgement that no category carries; it is filled in where
+    `p_unsafe` exceeds every category, so what was judged always has a score to hold against a
+    threshold. `recognition` is what the scores were made of, independent of the judgement.
 
     Raises `ValueError` when outcome and `p_unsafe` contradict each other or a number is out of
     range, so that no such verdict can exist.
@@ -44,11 +46,12 @@ class Verdict:
     answer_mass: float
     categories: Mapping[str, float] = field(default_factory=dict)
     concepts: Mapping[str, float] = field(default_factory=dict)
+    unclassified: float | None = None
     recognition: Recognition | None = None
 
     def __post_init__(self) -> None:
-        p_unsafe = [] if self.p_unsafe is None else [self.p_unsafe]
-        scores = (*p_unsafe, self.answer_mass, *self.categories.values(), *self.concepts.values())
+        optional = [p for p in (self.p_unsafe, self.unclassified) if p is not None]
+        scores = (*optional, self.answer_mass, *self.categories.values(), *self.concepts.values())
         # Written so that NaN, which compares false to everything, is refused.
         if not all(0.0 <= score <= 1.0 for score in scores):
             raise ValueError(f"verdict numbers must be in [0, 1], got {scores}")
@@ -57,6 +60,11 @@ class Verdict:
             raise ValueError(f"outcome {self.outcome} contradicts p_unsafe {self.p_unsafe}")
         if self.p_unsafe is None and self.outcome is not Outcome.UNDETERMINED:
             raise ValueError(f"outcome {self.outcome} without p_unsafe")
+        if self.p_unsafe is not None and not any(
+            score >= self.p_unsafe
+            for score in (*self.categories.values(), self.unclassified or 0.0)
+        ):
+            object.__setattr__(self, "unclassified", self.p_unsafe)
 
 
 UNREAD = Verdict(outcome=Outcome.UNDETERMINED, p_unsafe=None, answer_mass=0.0)
@@ -153,6 +161,9 @@ def merge(verdicts: Iterable[Verdict]) -> Verdict:
         answer_mass=min(part.answer_mass for part in parts),
         categories=_highest(part.categories for part in parts),
         concepts=_highest(part.concepts for part in parts),
+        unclassified=max(
+            (part.unclassified for part in parts if part.unclassified is not None), default=None
+        ),
         recognition=max(parts, key=_recognition_precedence).recognition,
     )
 

@@ -1,0 +1,142 @@
+"""The policy: what to do about a verdict, `allow`, `review` or `block`.
+
+A policy is data and sees scores, never images; verdicts may be cached, actions may not, since
+policies change. In the shipped one most categories block where "unsafe" outweighs "safe" (0.5), and
+the review band below is several times wider than what bf16 rounding moves a probability (0.04).
+Deception and health block later: news and health campaigns show the same things, so a person
+decides unless the model is sure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, field_serializer, model_validator
+
+from server.concepts.data_file import FrozenRecord, VersionedRecord, read_data_file
+from server.concepts.taxonomy import load_taxonomy
+from server.concepts.verdict import Outcome, Verdict
+
+POLICY_FILE = Path(__file__).with_name("policy.json")
+
+# A threshold of 0 would be reached by every picture, also by one that was judged wholly safe.
+Threshold = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class Action(StrEnum):
+    """What to do about an input."""
+
+    ALLOW = "allow"
+    REVIEW = "review"
+    BLOCK = "block"
+
+    @property
+    def severity(self) -> int:
+        """Order from lenient to strict."""
+        return (Action.ALLOW, Action.REVIEW, Action.BLOCK).index(self)
+
+
+class Rule(FrozenRecord):
+    """One category's thresholds: block from `block_at`, review from `review_at` up to there."""
+
+    block_at: Threshold
+    review_at: Threshold
+
+    @model_validator(mode="after")
+    def _review_comes_first(self) -> Self:
+        if self.review_at > self.block_at:
+            raise ValueError("review_at must not be above block_at")
+        return self
+
+    def action(self, score: float) -> Action:
+        """What this rule says about a score in [0, 1]."""
+        if score >= self.block_at:
+            return Action.BLOCK
+        return Action.REVIEW if score >= self.review_at else Action.ALLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a policy says about one verdict.
+
+    `flagged` means blocked. `flagged_categories` reached their thresholds, highest score first; it
+    is empty when an input was blocked without a category, which `flagged_unclassified` says.
+    """
+
+    action: Action
+    flagged: bool
+    flagged_categories: tuple[str, ...]
+    flagged_unclassified: bool
+
+
+def _covers_the_taxonomy(rules: Mapping[str, Rule]) -> Mapping[str, Rule]:
+    names = set(load_taxonomy().category_names)
+    if missing := sorted(names - rules.keys()):
+        raise ValueError(f"no rule for {', '.join(missing)}")
+    if unknown := sorted(rules.keys() - names):
+        raise ValueError(f"not a category: {', '.join(unknown)}")
+    return MappingProxyType(dict(rules))
+
+
+class Policy(VersionedRecord):
+    """One rule a category, and what to do about inputs that could not be judged.
+
+    `undetermined` can't be `allow`: what can't be judged is never safe.
+    """
+
+    rules: Annotated[Mapping[str, Rule], AfterValidator(_covers_the_taxonomy)]
+    undetermined: Literal["review", "block"] = "review"
+
+    @field_serializer("rules")
+    def _as_plain_dict(self, rules: Mapping[str, Rule]) -> dict[str, Rule]:
+        return dict(rules)
+
+    @property
+    def strictest(self) -> Rule:
+        """The lowest thresholds of all: what is unsafe in an unknown way gets no benefit."""
+        return Rule(
+            block_at=min(rule.block_at for rule in self.rules.values()),
+            review_at=min(rule.review_at for rule in self.rules.values()),
+        )
+
+    def rule(self, category: str) -> Rule:
+        """The category's rule; the strictest for a category that the policy does not name."""
+        return self.rules.get(category, self.strictest)
+
+    def decide(self, verdict: Verdict) -> Decision:
+        """The strictest action that any score, or the lack of one, calls for."""
+        actions = {name: self.rule(name).action(s) for name, s in verdict.categories.items()}
+        unclassified = Action.ALLOW
+        if verdict.unclassified is not None:
+            unclassified = self.strictest.action(verdict.unclassified)
+        if verdict.outcome is Outcome.UNDETERMINED:
+            unclassified = max(unclassified, Action(self.undetermined), key=_severity)
+        action = max((*actions.values(), unclassified), key=_severity)
+        flagged = [name for name, called_for in actions.items() if called_for is Action.BLOCK]
+        return Decision(
+            action=action,
+            flagged=action is Action.BLOCK,
+            flagged_categories=tuple(
+                sorted(flagged, key=lambda name: verdict.categories[name], reverse=True)
+            ),
+            flagged_unclassified=unclassified is Action.BLOCK,
+        )
+
+
+def _severity(action: Action) -> int:
+    return action.severity
+
+
+@cache
+def default_policy() -> Policy:
+    """The shipped policy, read once; it is frozen, so sharing it is safe."""
+    return read_data_file(POLICY_FILE, Policy)
+
+
+def load_policy(path: Path | None = None) -> Policy:
+    """The shipped policy, or a user's file in the same format; raises `DataFileError`."""
+    return default_policy() if path is None else read_data_file(path, Policy)
