@@ -168,6 +168,20 @@ def merge(verdicts: Iterable[Verdict]) -> Verdict:
     )
 
 
+def worst_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """The one verdict that speaks for all parts of one input: unsafe, undetermined, then safe.
+
+    Among equals the highest `p_unsafe`, then the first. Raises `ValueError` without verdicts.
+    """
+    return max(
+        verdicts,
+        key=lambda verdict: (
+            verdict.outcome.severity,
+            -1.0 if verdict.p_unsafe is None else verdict.p_unsafe,
+        ),
+    )
+
+
 def _highest(maps: Iterable[Mapping[str, float]]) -> dict[str, float]:
     highest: dict[str, float] = {}
     for scores_by_name in maps:

@@ -1,0 +1,249 @@
+"""The pipeline: an input goes in, the engine is asked the probes, a verdict comes out.
+
+The moderator knows what the probes mean and nothing of HTTP; the policy that turns a verdict into
+an action comes after it. All questions about one input go to the engine at once, behind the same
+image, so that it can batch them and reuse the image's prefix.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from PIL import Image
+
+from server.concepts.probes import YES_NO_OPTIONS, FollowUpProbe, ProbeSet, YesNoProbe, letters
+from server.concepts.recognition import Recognition
+from server.concepts.taxonomy import Taxonomy, load_taxonomy
+from server.concepts.verdict import UNREAD, Reading, Verdict, verdict_of, worst_of
+from server.engine.protocol import Answer, Engine, Question
+from server.errors import QuestionTooLongError, UnusableAnswerError
+from server.ingest.text_pieces import MAX_PIECE_CHARS, OVERLAP_CHARS, cut_text
+
+# Serving in bf16 moves a probability by about 0.04 (measured against fp32). Of an answer mass below
+# that, rounding alone could turn yes into no: such an answer is none.
+MIN_ANSWER_MASS = 0.05
+
+# One long text must not fill the engine's queue before anyone else's question gets in.
+MAX_PIECES_AT_ONCE = 8
+
+# Below this, a question that is too long is so for its own words, not for the text put into it.
+_MIN_PIECE_CHARS = 50
+
+_VERSION_HASH_CHARS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and the wall-clock time it took the engine, queueing included."""
+
+    verdict: Verdict
+    engine_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is asked about: a picture, or words standing in for one."""
+
+    image: Image.Image | None
+    text: str = ""
+
+    def judged_by(self, probe: YesNoProbe) -> Question:
+        words = probe.question if self.image is not None else probe.about_text(self.text)
+        return Question(text=words, options=YES_NO_OPTIONS, image=self.image)
+
+    def lettered(self, probe: FollowUpProbe, options: Sequence[str]) -> Question:
+        if self.image is not None:
+            words = probe.ask(options)
+        else:
+            words = probe.ask_about_text(self.text, options)
+        return Question(text=words, options=letters(len(options)), image=self.image)
+
+
+class Moderator:
+    """Judges images and texts with one engine and one probe set.
+
+    `active` are the ids of the yes/no probes asked about every input, by default those that the
+    probe set names; `p_unsafe` is the mean over them. Raises `UnknownProbeError` for an id that the
+    set does not have, `ValueError` for no id, a repeated one or a mass outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        probes: ProbeSet,
+        *,
+        active: Sequence[str] | None = None,
+        min_answer_mass: float = MIN_ANSWER_MASS,
+        taxonomy: Taxonomy | None = None,
+    ) -> None:
+        ids = probes.active if active is None else tuple(active)
+        if not ids or len(set(ids)) < len(ids):
+            raise ValueError(f"active must name at least one probe and none twice, got {ids}")
+        if not 0.0 <= min_answer_mass <= 1.0:
+            raise ValueError(f"min_answer_mass must be in [0, 1], got {min_answer_mass}")
+        self._engine = engine
+        self._probes = probes
+        self._active = tuple(probes.judgement(probe_id) for probe_id in ids)
+        self._min_answer_mass = min_answer_mass
+        self._taxonomy = load_taxonomy() if taxonomy is None else taxonomy
+
+    @property
+    def model_version(self) -> str:
+        """Names everything that a verdict depends on; valid once the engine has started.
+
+        ``{model}@{checkpoint hash}+probes-{version}.{active ids}+taxonomy-{version}``
+        """
+        card = self._engine.card
+        active = ",".join(probe.id for probe in self._active)
+        return (
+            f"{card.id}@{card.version[:_VERSION_HASH_CHARS]}"
+            f"+probes-{self._probes.version}.{active}"
+            f"+taxonomy-{self._taxonomy.version}"
+        )
+
+    async def judge_image(self, image: Image.Image) -> Judgement:
+        """The verdict on an RGB image. Raises `EngineError` when the engine can't be asked."""
+        started = time.perf_counter()
+        verdict = await self._judge(_Subject(image))
+        return Judgement(verdict, engine_ms=_ms_since(started))
+
+    async def judge_text(self, text: str) -> Judgement:
+        """The verdict on a text, asked about as if an image showed it.
+
+        A long text is cut into pieces and the most unsafe one speaks for it; a text with no words
+        is undetermined. Raises `EngineError` when the engine can't be asked.
+        """
+        started = time.perf_counter()
+        verdict = await self._judge_pieces(cut_text(text))
+        return Judgement(verdict, engine_ms=_ms_since(started))
+
+    async def _judge_pieces(self, pieces: Sequence[str]) -> Verdict:
+        if not pieces:
+            return UNREAD
+        turns = asyncio.Semaphore(MAX_PIECES_AT_ONCE)
+
+        async def in_turn(piece: str) -> Verdict:
+            async with turns:
+                return await self._judge_piece(piece)
+
+        async with _task_group() as group:
+            tasks = [group.create_task(in_turn(piece)) for piece in pieces]
+        return worst_of(task.result() for task in tasks)
+
+    async def _judge_piece(self, piece: str) -> Verdict:
+        """Judge a piece; one with more tokens than the model takes is halved until it fits."""
+        try:
+            return await self._judge(_Subject(image=None, text=piece))
+        except QuestionTooLongError:
+            # Halving must shrink the piece, or it would be asked about for ever.
+            max_chars = len(piece) // 2
+            if max_chars < _MIN_PIECE_CHARS:
+                raise
+        overlap_chars = max_chars * OVERLAP_CHARS // MAX_PIECE_CHARS
+        halves = cut_text(piece, max_chars=max_chars, overlap_chars=overlap_chars)
+        return worst_of([await self._judge_piece(half) for half in halves])
+
+    async def _judge(self, subject: _Subject) -> Verdict:
+        async with _task_group() as group:
+            asked = [
+                group.create_task(self._ask(subject.judged_by(probe))) for probe in self._active
+            ]
+            # Recognition rows come with every answer; only models without them are asked more.
+            follow_ups = (
+                None
+                if self._engine.card.has_recognition
+                else group.create_task(self._recognise_by_letters(subject))
+            )
+        answers = [task.result() for task in asked]
+        return verdict_of(
+            [_reading(probe, answer) for probe, answer in zip(self._active, answers, strict=True)],
+            _first_recognition(answers) if follow_ups is None else follow_ups.result(),
+            min_answer_mass=self._min_answer_mass,
+        )
+
+    async def _recognise_by_letters(self, subject: _Subject) -> Recognition | None:
+        """Ask for the category, then for the concept within the likeliest one.
+
+        None when the model names no category; a recognition without concepts when it names none of
+        those.
+        """
+        names = self._taxonomy.category_names
+        categories = await self._choose(subject, self._probes.category, names)
+        if categories is None:
+            return None
+        # The likeliest even if "none" is likelier still: the judgement may yet say "unsafe".
+        likeliest = max(names, key=lambda name: categories.shares[name])
+        concept_names = self._taxonomy.concepts_of(likeliest)
+        concepts = await self._choose(subject, self._probes.concept, concept_names)
+        if concepts is None:
+            return Recognition(categories.shares, categories.none)
+        return Recognition(categories.shares, categories.none, concepts.shares, concepts.none)
+
+    async def _choose(
+        self, subject: _Subject, probe: FollowUpProbe, names: Sequence[str]
+    ) -> "_Choice | None":
+        """The model's choice among `names` and "none"; None when it answered with no letter."""
+        options = probe.options(names)
+        answer = await self._ask(subject.lettered(probe, options))
+        if answer is None:
+            return None
+        masses = [answer.option_mass.get(letter, 0.0) for letter in letters(len(options))]
+        if not all(math.isfinite(mass) and mass >= 0.0 for mass in masses):
+            return None
+        total = math.fsum(masses)
+        if total <= 0.0 or total < self._min_answer_mass:
+            return None
+        shares = [mass / total for mass in masses]
+        return _Choice(shares=dict(zip(names, shares, strict=False)), none=shares[-1])
+
+    async def _ask(self, question: Question) -> Answer | None:
+        """The engine's answer; None when it answered with nothing that can be read."""
+        try:
+            return await self._engine.ask(question)
+        except UnusableAnswerError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """How the model's lettered answer is shared among the options."""
+
+    shares: Mapping[str, float]
+    none: float
+
+
+def _reading(probe: YesNoProbe, answer: Answer | None) -> Reading:
+    if answer is None:
+        return Reading(unsafe_mass=0.0, safe_mass=0.0)
+    return Reading(
+        unsafe_mass=answer.option_mass.get(probe.unsafe_answer, 0.0),
+        safe_mass=answer.option_mass.get(probe.safe_answer, 0.0),
+    )
+
+
+def _first_recognition(answers: Sequence[Answer | None]) -> Recognition | None:
+    """The first usable one: the probes differ in the question, hardly in what the model sees."""
+    for answer in answers:
+        if answer is not None and answer.recognition is not None and answer.recognition.is_usable:
+            return answer.recognition
+    return None
+
+
+@asynccontextmanager
+async def _task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group that raises its first failure itself, so that callers can catch it by class.
+
+    The other tasks are cancelled: nobody is left to read their answers.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000.0
