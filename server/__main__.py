@@ -1,0 +1,96 @@
+"""The command line: ``sightward serve``, or ``python -m server serve``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import uvicorn
+from cyclopts import App, Parameter
+
+from server.api.app import create_app
+from server.engine.protocol import Engine
+from server.errors import SettingsError
+from server.settings import Settings, read_settings
+from server.telemetry import configure_logging
+
+_EXIT_BAD_SETTINGS = 2
+_EXIT_ENGINE_FAILED = 3
+_DRAIN_TIMEOUT_S = 30
+
+app = App(name="sightward", help="Moderation of pictures and texts by a vision-language model.")
+
+
+@app.command
+def serve(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    model: Annotated[str | None, Parameter(help="Checkpoint folder or hub id of a VLM.")] = None,
+    adapter: Annotated[Path | None, Parameter(help="PEFT adapter for the model.")] = None,
+) -> None:
+    """Serve the moderation endpoint.
+
+    Every option can also be set as SIGHTWARD_<NAME>; an option given here wins. Without a model the
+    reference model is assembled from the installed packages.
+    """
+    try:
+        settings = read_settings(host=host, port=port, model=model, adapter=adapter)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"sightward: {problem}", file=sys.stderr)
+        sys.exit(_EXIT_BAD_SETTINGS)
+    configure_logging(level=settings.log_level, log_format=settings.log_format)
+    if not _serve(settings):
+        sys.exit(_EXIT_ENGINE_FAILED)
+
+
+def _serve(settings: Settings) -> bool:
+    """Serve until told to stop; False if it ended because the engine could not start."""
+    has_engine = True
+
+    def stop_without_engine() -> None:
+        # A server that can never answer is better restarted, or its command corrected.
+        nonlocal has_engine
+        has_engine = False
+        server.should_exit = True
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(
+                settings,
+                engine=lambda: _make_engine(settings),
+                on_engine_failure=stop_without_engine,
+            ),
+            host=settings.host,
+            port=settings.port,
+            log_level="warning",
+            access_log=False,  # we write one line a request ourselves
+            server_header=False,
+            timeout_graceful_shutdown=_DRAIN_TIMEOUT_S,
+        )
+    )
+    server.run()
+    return has_engine
+
+
+def _make_engine(settings: Settings) -> Engine:
+    """The engine on vLLM, imported only here: it takes seconds and much memory."""
+    from server.engine.vllm_engine import VllmEngine
+
+    model: str | Path
+    if settings.model is None:
+        from server.vlm.assembly import assemble
+
+        model = assemble()
+    else:
+        model = settings.model
+    return VllmEngine(model, adapter=settings.adapter)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The app: everything put together, with all state in its lifespan."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from server.api import models_route, moderations_route, operations_routes
+from server.api.engine_host import EngineHost
+from server.api.errors import install_error_handlers
+from server.api.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RecordMiddleware
+from server.api.moderate import CallHandler
+from server.api.services import Services
+from server.concepts.policy import default_policy
+from server.concepts.taxonomy import load_taxonomy
+from server.engine.protocol import Engine
+from server.ingest.pool import DecodePool
+from server.settings import Settings
+from server.telemetry import Metrics
+
+
+def _ignore_failure() -> None:
+    """The app goes on without an engine and answers 503."""
+
+
+def create_app(
+    settings: Settings,
+    *,
+    engine: Engine | Callable[[], Engine],
+    on_engine_failure: Callable[[], None] = _ignore_failure,
+) -> FastAPI:
+    """The service on `engine`, or on the one that `engine()` makes (in a thread: it may be slow).
+
+    The engine starts in the background when the app does, and stops with it. `on_engine_failure` is
+    called once if it can't start.
+    """
+    metrics = Metrics()
+    make_engine = engine if callable(engine) else lambda: engine
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        decode_pool = DecodePool(settings.image_limits(), workers=settings.decode_threads)
+        engine_host = EngineHost(
+            make_engine,
+            on_failure=on_engine_failure,
+            readiness_timeout_s=settings.readiness_timeout_s,
+        )
+        app.state.services = Services(
+            settings=settings,
+            metrics=metrics,
+            engine_host=engine_host,
+            call_handler=CallHandler(
+                settings=settings,
+                decode_pool=decode_pool,
+                policy=default_policy(),
+                taxonomy=load_taxonomy(),
+                metrics=metrics,
+            ),
+        )
+        engine_host.start()
+        try:
+            yield
+        finally:
+            await engine_host.stop()
+            await asyncio.to_thread(decode_pool.close)
+
+    app = FastAPI(
+        title="Sightward",
+        summary="Moderation of pictures and texts behind the OpenAI endpoint's contract.",
+        lifespan=lifespan,
+        docs_url=None,  # the interactive pages load scripts from other hosts
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect is no documented answer
+    )
+    install_error_handlers(app)
+    for module in (moderations_route, models_route, operations_routes):
+        app.include_router(module.router)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        ApiKeyMiddleware,
+        keys=[key.get_secret_value() for key in settings.api_keys],
+        prefix="/v1/",
+    )
+    app.add_middleware(RecordMiddleware, metrics=metrics)
+    return app

@@ -1,0 +1,105 @@
+"""Starts the engine behind a server that already listens, and stops it at the end.
+
+Loading takes seconds to minutes. Meanwhile the process is alive and says so, moderation calls get a
+503 with a time to come back, and an orchestrator sees the truth on ``/readyz``.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from server.concepts.probes import load_probes
+from server.engine.protocol import Engine, ModelCard
+from server.errors import EngineStartingError, EngineUnavailableError
+from server.moderator import Moderator
+
+_log = structlog.get_logger("server")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A started engine and what was built on it."""
+
+    card: ModelCard
+    moderator: Moderator
+    since_unix_s: int
+
+
+class EngineHost:
+    """Owns one engine from `start` to `stop`.
+
+    `make_engine` may be slow (it is called in a thread); `on_failure` is called once if the engine
+    can't be made or started, after the reason was logged.
+    """
+
+    def __init__(
+        self,
+        make_engine: Callable[[], Engine],
+        *,
+        on_failure: Callable[[], None],
+        readiness_timeout_s: float,
+    ) -> None:
+        self._make_engine = make_engine
+        self._on_failure = on_failure
+        self._readiness_timeout_s = readiness_timeout_s
+        self._engine: Engine | None = None
+        self._serving: Serving | None = None
+        self._has_failed = False
+        self._starting: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin loading; returns at once."""
+        self._starting = asyncio.create_task(self._start(), name="engine-start")
+
+    async def _start(self) -> None:
+        began_s = time.monotonic()
+        try:
+            self._engine = await asyncio.to_thread(self._make_engine)
+            await self._engine.start()
+            moderator = Moderator(self._engine, load_probes())
+        except Exception as error:
+            # Whatever it was, a server without an engine must say so and not die silently.
+            self._has_failed = True
+            _log.error("engine failed to start", error=str(error), exc_info=error)
+            self._on_failure()
+            return
+        self._serving = Serving(self._engine.card, moderator, since_unix_s=int(time.time()))
+        _log.info(
+            "engine ready",
+            model_version=moderator.model_version,
+            seconds=round(time.monotonic() - began_s, 1),
+        )
+
+    async def stop(self) -> None:
+        """Give up loading, or stop the engine; afterwards nothing is answered."""
+        self._serving = None
+        if self._starting is not None:
+            self._starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._starting
+        if self._engine is not None:
+            await self._engine.stop()
+
+    @property
+    def serving(self) -> Serving:
+        """What answers; raises `EngineStartingError` or `EngineUnavailableError`."""
+        if self._serving is None:
+            if self._has_failed:
+                raise EngineUnavailableError("the engine failed to start")
+            raise EngineStartingError("the engine is loading")
+        return self._serving
+
+    async def require_ready(self) -> None:
+        """Return if the engine answers a probe now; raises `EngineUnavailableError` if not."""
+        _ = self.serving
+        try:
+            async with asyncio.timeout(self._readiness_timeout_s):
+                is_ready = self._engine is not None and await self._engine.ready()
+        except TimeoutError as error:
+            raise EngineUnavailableError("the engine does not answer in time") from error
+        if not is_ready:
+            raise EngineUnavailableError("the engine does not answer")

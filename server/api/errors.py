@@ -1,0 +1,262 @@
+"""The one table from error class to HTTP answer, and the documented error shape.
+
+Every answer that is not a result is ``{"error": {"message", "type", "param", "code"}}``, also where
+the framework would have answered by itself. Messages are made here from an error's fields; the text
+of an exception that is not in the table never reaches a client.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from server import errors
+from server.api.request_record import record_of
+
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+
+_RETRY_AFTER_S = 5
+
+
+class ErrorObject(BaseModel):
+    """What went wrong, in the shape that OpenAI's clients read; all four are always present."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is not a 200."""
+
+    error: ErrorObject
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRule:
+    """How one error class is answered; `message` may name the error's fields in braces."""
+
+    status: int
+    code: str
+    message: str
+    type: str = INVALID_REQUEST
+    retry_after_s: int | None = None
+
+
+class RefusedInputError(Exception):
+    """One input was refused: `cause` says why and `param` which, e.g. ``input[2].image_url.url``.
+
+    The input is known where the call is taken apart, not where its bytes are decoded.
+    """
+
+    def __init__(self, cause: errors.SightwardError, *, param: str) -> None:
+        super().__init__(f"{param}: {cause}")
+        self.cause = cause
+        self.param = param
+
+
+_INTERNAL = ErrorRule(
+    500,
+    "internal_error",
+    "The server failed on this request. Quote its x-request-id when you report it.",
+    SERVER_ERROR,
+)
+
+ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
+    {
+        errors.SightwardError: _INTERNAL,
+        errors.EmptyImageError: ErrorRule(400, "empty_image", "The image has no bytes."),
+        errors.ImageBytesError: ErrorRule(
+            400,
+            "image_too_large",
+            "The image has {got_bytes} bytes; at most {limit_bytes} are taken.",
+        ),
+        errors.ImageFormatError: ErrorRule(
+            400,
+            "unsupported_image_format",
+            "The content is no image in a supported format ({supported_names}).",
+        ),
+        errors.ImageSideError: ErrorRule(
+            400,
+            "invalid_image_size",
+            "The image is {width} x {height} pixels; each side must be 1 to {limit_px}.",
+        ),
+        errors.ImagePixelsError: ErrorRule(
+            400,
+            "too_many_pixels",
+            "The image is {width} x {height} pixels; at most {limit_pixels} pixels are decoded.",
+        ),
+        errors.ImageExpansionError: ErrorRule(
+            400,
+            "image_expands_too_much",
+            "The image claims {pixels} pixels in {got_bytes} bytes; at most "
+            "{limit_pixels_per_byte} pixels a byte are decoded.",
+        ),
+        errors.ImageScansError: ErrorRule(
+            400,
+            "too_many_scans",
+            "The image has {got_scans} scans; at most {limit_scans} are decoded.",
+        ),
+        errors.TruncatedImageError: ErrorRule(
+            400,
+            "truncated_image",
+            "The {image_format} image is cut short; a part of an image is not judged.",
+        ),
+        errors.CorruptImageError: ErrorRule(
+            400, "corrupt_image", "The {image_format} image is damaged and can't be decoded."
+        ),
+        errors.DataUrlError: ErrorRule(
+            400,
+            "invalid_data_url",
+            "The URL is not of the form data:image/<type>;base64,<payload> with padded base64.",
+        ),
+        errors.UrlFetchError: ErrorRule(
+            400,
+            "url_fetch_disabled",
+            "Fetching images from URLs is not enabled on this server; send the image itself as a "
+            "base64 data URL or as an upload.",
+        ),
+        errors.InvalidBodyError: ErrorRule(
+            400, "invalid_body", "The request body can't be read: {problem}."
+        ),
+        errors.InvalidFieldError: ErrorRule(400, "invalid_field", "{problem}"),
+        errors.ContentTypeError: ErrorRule(
+            400,
+            "unsupported_content_type",
+            "The content type must be application/json or multipart/form-data.",
+        ),
+        errors.BodyBytesError: ErrorRule(
+            413, "body_too_large", "The request body is larger than {limit_bytes} bytes."
+        ),
+        errors.InputCountError: ErrorRule(
+            400, "too_many_inputs", "The call has {got} inputs; at most {limit} are taken."
+        ),
+        errors.ImageCountError: ErrorRule(
+            400, "too_many_images", "The call has {got} images; at most {limit} are taken."
+        ),
+        errors.TextLengthError: ErrorRule(
+            400,
+            "text_too_long",
+            "The text has {got_chars} characters; at most {limit_chars} are taken.",
+        ),
+        errors.QuestionTooLongError: ErrorRule(
+            400, "input_too_long", "The input does not fit into the model's {max_tokens} tokens."
+        ),
+        errors.ApiKeyError: ErrorRule(
+            401,
+            "invalid_api_key",
+            "The API key is missing or wrong; send it as: Authorization: Bearer KEY.",
+        ),
+        errors.EngineStartingError: ErrorRule(
+            503,
+            "engine_starting",
+            "The model is being loaded; try again shortly.",
+            SERVER_ERROR,
+            _RETRY_AFTER_S,
+        ),
+        errors.EngineUnavailableError: ErrorRule(
+            503,
+            "engine_unavailable",
+            "The model can't answer at the moment.",
+            SERVER_ERROR,
+            _RETRY_AFTER_S,
+        ),
+    }
+)
+
+
+def rule_for(error: Exception) -> ErrorRule:
+    """The rule of the nearest class in the table; 500 without any detail for all others."""
+    for cls in type(error).__mro__:
+        if issubclass(cls, errors.SightwardError) and cls in ERROR_RULES:
+            return ERROR_RULES[cls]
+    return _INTERNAL
+
+
+def error_object(error: Exception, *, param: str | None = None) -> ErrorObject:
+    """The error as the client sees it; `param` overrides the error's own."""
+    rule = rule_for(error)
+    return ErrorObject(
+        message=rule.message.format_map(_Fields(error)),
+        type=rule.type,
+        param=param if param is not None else getattr(error, "param", None),
+        code=rule.code,
+    )
+
+
+class _Fields(dict[str, Any]):
+    """An error's fields by name, for a message."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(vars(error))
+        if isinstance(error, errors.ImageFormatError):
+            self["supported_names"] = ", ".join(error.supported)
+
+
+def error_response(scope: Scope, error: Exception) -> JSONResponse:
+    """The whole answer to a request that failed with `error`; noted for its log line."""
+    if isinstance(error, RefusedInputError):
+        cause: Exception = error.cause
+        shown = error_object(cause, param=error.param)
+    else:
+        cause = error
+        shown = error_object(cause)
+    rule = rule_for(cause)
+    headers = {}
+    if rule.retry_after_s is not None:
+        headers["retry-after"] = str(rule.retry_after_s)
+    if rule.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    return _respond(scope, rule.status, shown, headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer our own and the framework's exceptions in the documented shape."""
+    app.add_exception_handler(errors.SightwardError, _on_error)
+    app.add_exception_handler(RefusedInputError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    return error_response(request.scope, error)
+
+
+async def _on_validation_error(request: Request, _error: Exception) -> JSONResponse:
+    return error_response(
+        request.scope, errors.InvalidFieldError("The request is invalid.", param=None)
+    )
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = (error.headers if isinstance(error, HTTPException) else None) or {}
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return error_response(request.scope, error)
+    phrase = HTTPStatus(status).phrase
+    shown = ErrorObject(
+        message=f"{phrase}.",
+        type=INVALID_REQUEST,
+        param=None,
+        code=phrase.lower().replace(" ", "_"),
+    )
+    return _respond(request.scope, status, shown, headers)
+
+
+def _respond(
+    scope: Scope, status: int, shown: ErrorObject, headers: Mapping[str, str]
+) -> JSONResponse:
+    record_of(scope).error_code = shown.code
+    return JSONResponse(
+        ErrorBody(error=shown).model_dump(), status_code=status, headers=dict(headers)
+    )

@@ -1,0 +1,74 @@
+"""``POST /v1/moderations``: texts and pictures in, verdicts out."""
+
+import time
+import uuid
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from server.api.call import read_call
+from server.api.errors import ErrorBody
+from server.api.request_record import record_of
+from server.api.schemas import ModerationRequest, ModerationResponse
+from server.api.services import ServicesDep
+
+router = APIRouter()
+
+_ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (400, 401, 413, 500, 503)
+}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": ModerationRequest.model_json_schema(
+                    ref_template="#/components/schemas/{model}"
+                )
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "input": {"type": "array", "items": {"type": "string"}},
+                        "model": {"type": "string"},
+                        "sightward": {"type": "string", "description": "Options as JSON."},
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "/v1/moderations",
+    response_model=ModerationResponse,
+    responses=_ERROR_RESPONSES,
+    openapi_extra=_BODY,
+)
+async def create_moderation(request: Request, services: ServicesDep) -> JSONResponse:
+    """Judge texts and pictures.
+
+    The body is JSON as the original endpoint takes it, or a form with `file` parts and `input`
+    texts; `sightward` in it asks for one result an input (`per_input`) and for detail (`detail`).
+    """
+    began_s = time.perf_counter()
+    record = record_of(request.scope)
+    # Before the body is read: while the model is loading there is no use in reading it.
+    serving = services.engine_host.serving
+    try:
+        call = await read_call(request, services.settings)
+        results = await services.call_handler.results(
+            call, serving.moderator, record, began_s=began_s
+        )
+    finally:
+        await request.close()
+        services.metrics.observe("total", (time.perf_counter() - began_s) * 1000)
+    response = ModerationResponse(
+        id=f"modr-{uuid.uuid4().hex}", model=serving.card.id, results=results
+    )
+    # Unset is left out (extras nobody asked for), null is kept (a probability that is not known).
+    return JSONResponse(response.model_dump(mode="json", exclude_unset=True))

@@ -1,0 +1,85 @@
+"""Verdicts in the endpoint's words.
+
+The original knows two outcomes and we have three, so the third needs a place that no reader takes
+for safe. An input that could not be judged, or that was refused where each input answers for
+itself, is `flagged`, with the stand-in key of `server.concepts.endpoint_keys` true and its score 1:
+who reads only `flagged`, only `categories` or only the scores is warned alike. `null` would say it
+better and breaks typed clients. What tells it apart is `category_applied_input_types`, which names
+what was judged and stays empty, and `sightward.outcome` where that was asked for.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from server.api.errors import ErrorObject
+from server.api.schemas import (
+    ConceptScore,
+    FailedInput,
+    ModerationResult,
+    ResultDetail,
+    TimingsMs,
+)
+from server.concepts.endpoint_keys import key_results
+from server.concepts.policy import Action, Policy
+from server.concepts.taxonomy import Taxonomy
+from server.concepts.verdict import UNREAD, Outcome, Verdict
+
+Modality = Literal["text", "image"]
+
+_TOP_CONCEPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ResultWriter:
+    """Writes results under one policy; `model_version` is what explains them."""
+
+    policy: Policy
+    taxonomy: Taxonomy
+    model_version: str
+
+    def action(self, verdict: Verdict) -> Action:
+        """What the policy says to do."""
+        return self.policy.decide(verdict).action
+
+    def plain(self, verdict: Verdict, modalities: Iterable[Modality]) -> ModerationResult:
+        """The result without extras. `modalities` are those of the inputs it stands for."""
+        applied = sorted(set(modalities), reverse=True)
+        # The plain shape has no review band to put the undetermined in.
+        two_outcomes = self.policy.model_copy(update={"undetermined": Action.BLOCK.value})
+        keys = key_results(verdict, two_outcomes)
+        return ModerationResult(
+            flagged=two_outcomes.decide(verdict).flagged,
+            categories={result.key.value: result.flagged for result in keys},
+            category_scores={
+                result.key.value: float(result.flagged) if result.score is None else result.score
+                for result in keys
+            },
+            category_applied_input_types={
+                result.key.value: [] if result.score is None else list(applied) for result in keys
+            },
+        )
+
+    def detailed(
+        self, verdict: Verdict, modalities: Iterable[Modality], timings_ms: TimingsMs
+    ) -> ModerationResult:
+        """The result with everything known about it."""
+        likeliest = sorted(verdict.concepts.items(), key=lambda item: item[1], reverse=True)
+        detail = ResultDetail(
+            outcome=verdict.outcome,
+            p_unsafe=verdict.p_unsafe,
+            action=self.action(verdict),
+            categories=dict(verdict.categories),
+            concepts=[
+                ConceptScore(concept=name, category=self.taxonomy.category_of(name), score=score)
+                for name, score in likeliest[:_TOP_CONCEPTS]
+            ],
+            model_version=self.model_version,
+            timings_ms=timings_ms,
+        )
+        return self.plain(verdict, modalities).model_copy(update={"sightward": detail})
+
+    def failed(self, error: ErrorObject) -> ModerationResult:
+        """The result of an input that was refused: flagged, and saying why."""
+        failure = FailedInput(outcome=Outcome.UNDETERMINED, action=self.action(UNREAD), error=error)
+        return self.plain(UNREAD, ()).model_copy(update={"sightward": failure})

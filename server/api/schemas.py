@@ -1,0 +1,199 @@
+"""The request and the answer of ``POST /v1/moderations``, as JSON.
+
+Unknown fields are accepted, as clients of the original send them; inside `sightward`, which is
+ours, they are refused, since a misspelt option would silently mean something else.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
+
+from server.api.errors import ErrorObject
+from server.api.json_body import is_unicode
+from server.concepts.policy import Action
+from server.concepts.verdict import Outcome
+from server.errors import InvalidFieldError
+
+_TAG_MARK = "<"
+"""Starts the tag of every union member, which sets tags apart from fields in an error's path."""
+
+
+def _encodable(text: str) -> str:
+    if not is_unicode(text):
+        raise ValueError("half of a surrogate pair is no text")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(_encodable)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class ImageUrl(_Request):
+    """Where the picture is: a base64 data URL."""
+
+    url: Text
+
+
+class TextPart(_Request):
+    """A text to judge."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ImagePart(_Request):
+    """A picture to judge."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+def _part_tag(value: object) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return {"text": "<text>", "image_url": "<image>"}.get(kind) if isinstance(kind, str) else None
+
+
+def _input_tag(value: object) -> str | None:
+    if isinstance(value, str):
+        return "<string>"
+    if isinstance(value, list) and value:
+        return "<parts>" if isinstance(value[0], dict) else "<strings>"
+    return None
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[ImagePart, Tag("<image>")],
+    Discriminator(
+        _part_tag,
+        custom_error_type="unknown_part",
+        custom_error_message='Input should be a part of type "text" or "image_url"',
+    ),
+]
+Input = Annotated[
+    Annotated[Text, Tag("<string>")]
+    | Annotated[tuple[Text, ...], Tag("<strings>"), Field(strict=False)]
+    | Annotated[tuple[Part, ...], Tag("<parts>"), Field(strict=False)],
+    Discriminator(
+        _input_tag,
+        custom_error_type="unknown_input",
+        custom_error_message="Input should be a string, a list of strings or a list of parts, "
+        "and not empty",
+    ),
+]
+
+
+class SightwardOptions(BaseModel):
+    """What this service gives beyond the original's contract."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    per_input: bool = Field(default=False, description="One result for each input, not one merged.")
+    detail: bool = Field(default=False, description="Add `sightward` to every result.")
+
+
+class ModerationRequest(_Request):
+    """The JSON body."""
+
+    input: Input
+    model: Annotated[str, AfterValidator(_encodable)] | None = None
+    sightward: SightwardOptions = SightwardOptions()
+
+
+class ConceptScore(BaseModel):
+    """One of the likeliest concepts."""
+
+    concept: str
+    category: str
+    score: float
+
+
+class TimingsMs(BaseModel):
+    """Milliseconds: decoding and the model's answers (the slowest input's), and the whole call."""
+
+    decode: float
+    engine: float
+    total: float
+
+
+class ResultDetail(BaseModel):
+    """What `detail` adds to a result."""
+
+    outcome: Outcome
+    p_unsafe: float | None
+    action: Action
+    categories: dict[str, float]
+    concepts: list[ConceptScore]
+    model_version: str
+    timings_ms: TimingsMs
+
+
+class FailedInput(BaseModel):
+    """What stands in the place of `ResultDetail` for an input that was refused."""
+
+    outcome: Literal[Outcome.UNDETERMINED]
+    action: Action
+    error: ErrorObject
+
+
+class ModerationResult(BaseModel):
+    """One result; the maps have the original's thirteen keys."""
+
+    flagged: bool
+    categories: dict[str, bool]
+    category_scores: dict[str, float]
+    category_applied_input_types: dict[str, list[Literal["text", "image"]]]
+    sightward: ResultDetail | FailedInput | None = None
+
+
+class ModerationResponse(BaseModel):
+    """The body of a 200; `sightward` is left out of results when it was not asked for."""
+
+    id: str
+    model: str
+    results: list[ModerationResult]
+
+
+_REQUEST = TypeAdapter(ModerationRequest)
+_OPTIONS = TypeAdapter(SightwardOptions)
+
+
+def parse_moderation_request(body: object) -> ModerationRequest:
+    """The request in a parsed JSON body; raises `InvalidFieldError` with the field's path."""
+    try:
+        return _REQUEST.validate_python(body)
+    except ValidationError as error:
+        raise _invalid_field(error, prefix="") from error
+
+
+def parse_options(value: object) -> SightwardOptions:
+    """The options of a form's `sightward` field; raises `InvalidFieldError`."""
+    try:
+        return _OPTIONS.validate_python(value)
+    except ValidationError as error:
+        raise _invalid_field(error, prefix="sightward") from error
+
+
+def _invalid_field(error: ValidationError, *, prefix: str) -> InvalidFieldError:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = prefix
+    for step in first["loc"]:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif not step.startswith(_TAG_MARK):
+            path += f".{step}" if path else step
+    # A key that the caller invented is repeated in the path, so its length is bounded.
+    where = path[:200] or None
+    subject = where or "the body"
+    return InvalidFieldError(f"Invalid value at {subject}: {first['msg']}.", param=where)

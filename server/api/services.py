@@ -1,0 +1,30 @@
+"""What routes need, made in the app's lifespan and kept on the app, never in a module."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from server.api.engine_host import EngineHost
+from server.api.moderate import CallHandler
+from server.settings import Settings
+from server.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that lives as long as the app does."""
+
+    settings: Settings
+    metrics: Metrics
+    engine_host: EngineHost
+    call_handler: CallHandler
+
+
+def get_services(request: Request) -> Services:
+    """The running app's services, for FastAPI to inject."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
