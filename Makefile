@@ -42,22 +42,23 @@ clean: ## Remove the virtual environment and every cache in this folder
 	rm -rf $(VENV) .venv.lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find server alignment benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One installer at a time (flock). `.installing` stands while pip writes: where a killed install left
+# One installer at a time (flock). `.installing` stands while pip writes the pins: where a killed install left
 # it behind, the environment is built anew instead of trusted. The stamp is written last. Bytecode is
 # compiled on every core instead of pip's one; a file that compiles for no Python 3.11 (a template, a
 # sample) is no reason to stop.
 # $(1): requirement files
 define install
-flock .venv.lock sh -eu -c '\
+@echo 'Installing into $(VENV): takes a few minutes the first time.'
+@flock .venv.lock sh -eu -c '\
   if [ -e $(VENV)/.installing ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
     $(PYTHON) -m venv --clear $(VENV); \
   fi; \
   touch $(VENV)/.installing; \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile $(addprefix -r ,$(1)); \
-  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
   $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null || true; \
-  rm $(VENV)/.installing'
-touch $@
+  rm $(VENV)/.installing; \
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .'
+@touch $@
 endef
 
 $(SERVE_STAMP): $(SERVE_PINS) pyproject.toml
