@@ -8,7 +8,7 @@ better and breaks typed clients. What tells it apart is `category_applied_input_
 what was judged and stays empty, and `sightward.outcome` where that was asked for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,18 +16,22 @@ from server.api.errors import ErrorObject
 from server.api.schemas import (
     ConceptScore,
     FailedInput,
+    Likeliest,
     ModerationResult,
+    Recognised,
     ResultDetail,
     TimingsMs,
 )
 from server.concepts.endpoint_keys import key_results
 from server.concepts.policy import Action, Policy
+from server.concepts.recognition import Recognition
 from server.concepts.taxonomy import Taxonomy
 from server.concepts.verdict import UNREAD, Outcome, Verdict
 
 Modality = Literal["text", "image"]
 
 _TOP_CONCEPTS = 5
+_NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class ResultWriter:
                 ConceptScore(concept=name, category=self.taxonomy.category_of(name), score=score)
                 for name, score in likeliest[:_TOP_CONCEPTS]
             ],
+            recognised=_recognised(verdict.recognition),
             model_version=self.model_version,
             timings_ms=timings_ms,
         )
@@ -83,3 +88,20 @@ class ResultWriter:
         """The result of an input that was refused: flagged, and saying why."""
         failure = FailedInput(outcome=Outcome.UNDETERMINED, action=self.action(UNREAD), error=error)
         return self.plain(UNREAD, ()).model_copy(update={"sightward": failure})
+
+
+def _recognised(recognition: Recognition | None) -> Recognised | None:
+    if recognition is None:
+        return None
+    return Recognised(
+        category=_likeliest(recognition.categories, recognition.no_category),
+        concept=_likeliest(recognition.concepts, recognition.no_concept)
+        if recognition.concepts
+        else None,
+    )
+
+
+def _likeliest(probabilities: Mapping[str, float], none: float) -> Likeliest:
+    shares = {**probabilities, _NONE: none}
+    name = max(shares, key=lambda name: shares[name])
+    return Likeliest(name=name, probability=shares[name])

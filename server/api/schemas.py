@@ -119,6 +119,20 @@ class ConceptScore(BaseModel):
     score: float
 
 
+class Likeliest(BaseModel):
+    """A category's or concept's name, or "none", and its share among the names and "none"."""
+
+    name: str
+    probability: float
+
+
+class Recognised(BaseModel):
+    """What the input shows, whether or not that is judged unsafe; `concept` may not be known."""
+
+    category: Likeliest
+    concept: Likeliest | None
+
+
 class TimingsMs(BaseModel):
     """Milliseconds: decoding and the model's answers (the slowest input's), and the whole call."""
 
@@ -135,6 +149,7 @@ class ResultDetail(BaseModel):
     action: Action
     categories: dict[str, float]
     concepts: list[ConceptScore]
+    recognised: Recognised | None
     model_version: str
     timings_ms: TimingsMs
 
