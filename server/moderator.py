@@ -17,7 +17,7 @@ from PIL import Image
 from server.concepts.probes import YES_NO_OPTIONS, FollowUpProbe, ProbeSet, YesNoProbe, letters
 from server.concepts.recognition import Recognition
 from server.concepts.taxonomy import Taxonomy, load_taxonomy
-from server.concepts.verdict import UNREAD, Reading, Verdict, verdict_of, worst_of
+from server.concepts.verdict import UNREAD, Reading, Verdict, merge, verdict_of
 from server.engine.protocol import Answer, Engine, Question
 from server.errors import QuestionTooLongError, UnusableAnswerError
 from server.ingest.text_pieces import MAX_PIECE_CHARS, OVERLAP_CHARS, cut_text
@@ -113,8 +113,8 @@ class Moderator:
     async def judge_text(self, text: str) -> Judgement:
         """The verdict on a text, asked about as if an image showed it.
 
-        A long text is cut into pieces and the most unsafe one speaks for it; a text with no words
-        is undetermined. Raises `EngineError` when the engine can't be asked.
+        A long text is cut into pieces and the most unsafe one speaks for each score; a text with no
+        words is undetermined. Raises `EngineError` when the engine can't be asked.
         """
         started = time.perf_counter()
         verdict = await self._judge_pieces(cut_text(text))
@@ -131,7 +131,7 @@ class Moderator:
 
         async with _task_group() as group:
             tasks = [group.create_task(in_turn(piece)) for piece in pieces]
-        return worst_of(task.result() for task in tasks)
+        return merge(task.result() for task in tasks)
 
     async def _judge_piece(self, piece: str) -> Verdict:
         """Judge a piece; one with more tokens than the model takes is halved until it fits."""
@@ -144,7 +144,7 @@ class Moderator:
                 raise
         overlap_chars = max_chars * OVERLAP_CHARS // MAX_PIECE_CHARS
         halves = cut_text(piece, max_chars=max_chars, overlap_chars=overlap_chars)
-        return worst_of([await self._judge_piece(half) for half in halves])
+        return merge([await self._judge_piece(half) for half in halves])
 
     async def _judge(self, subject: _Subject) -> Verdict:
         async with _task_group() as group:

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, field_serializer, model_validator
 
 from server.concepts.data_file import FrozenRecord, VersionedRecord, read_data_file
 from server.concepts.taxonomy import load_taxonomy
-from server.concepts.verdict import Outcome, Verdict
+from server.concepts.verdict import Verdict
 
 POLICY_FILE = Path(__file__).with_name("policy.json")
 
@@ -113,7 +113,7 @@ class Policy(VersionedRecord):
         unclassified = Action.ALLOW
         if verdict.unclassified is not None:
             unclassified = self.strictest.action(verdict.unclassified)
-        if verdict.outcome is Outcome.UNDETERMINED:
+        if verdict.has_undetermined_part:
             unclassified = max(unclassified, Action(self.undetermined), key=_severity)
         action = max((*actions.values(), unclassified), key=_severity)
         flagged = [name for name, called_for in actions.items() if called_for is Action.BLOCK]

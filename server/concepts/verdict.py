@@ -35,7 +35,9 @@ class Verdict:
     probability that went to yes or no. `categories` holds nine scores or none, `concepts` 75, fewer
     or none. `unclassified` is a judgement that no category carries; it is filled in where
     `p_unsafe` exceeds every category, so what was judged always has a score to hold against a
-    threshold. `recognition` is what the scores were made of, independent of the judgement.
+    threshold. `has_undetermined_part` stays true when a merge with something unsafe hides that a
+    part could not be judged: a lenient policy may allow the one and must not allow the other.
+    `recognition` is what the scores were made of, independent of the judgement.
 
     Raises `ValueError` when outcome and `p_unsafe` contradict each other or a number is out of
     range, so that no such verdict can exist.
@@ -47,6 +49,7 @@ class Verdict:
     categories: Mapping[str, float] = field(default_factory=dict)
     concepts: Mapping[str, float] = field(default_factory=dict)
     unclassified: float | None = None
+    has_undetermined_part: bool = False
     recognition: Recognition | None = None
 
     def __post_init__(self) -> None:
@@ -60,6 +63,8 @@ class Verdict:
             raise ValueError(f"outcome {self.outcome} contradicts p_unsafe {self.p_unsafe}")
         if self.p_unsafe is None and self.outcome is not Outcome.UNDETERMINED:
             raise ValueError(f"outcome {self.outcome} without p_unsafe")
+        if self.outcome is Outcome.UNDETERMINED:
+            object.__setattr__(self, "has_undetermined_part", True)
         if self.p_unsafe is not None and not any(
             score >= self.p_unsafe
             for score in (*self.categories.values(), self.unclassified or 0.0)
@@ -146,7 +151,7 @@ def scores(p_unsafe: float, probabilities: Mapping[str, float]) -> dict[str, flo
 
 
 def merge(verdicts: Iterable[Verdict]) -> Verdict:
-    """One verdict for several inputs: the worst of each number.
+    """One verdict for several inputs, or for the pieces of one: the worst of each number.
 
     Unsafe beats undetermined and undetermined beats safe. `p_unsafe` and every score are the
     highest, `answer_mass` the lowest, `recognition` the most unsafe input's. Order and repetition
@@ -164,21 +169,8 @@ def merge(verdicts: Iterable[Verdict]) -> Verdict:
         unclassified=max(
             (part.unclassified for part in parts if part.unclassified is not None), default=None
         ),
+        has_undetermined_part=any(part.has_undetermined_part for part in parts),
         recognition=max(parts, key=_recognition_precedence).recognition,
-    )
-
-
-def worst_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """The one verdict that speaks for all parts of one input: unsafe, undetermined, then safe.
-
-    Among equals the highest `p_unsafe`, then the first. Raises `ValueError` without verdicts.
-    """
-    return max(
-        verdicts,
-        key=lambda verdict: (
-            verdict.outcome.severity,
-            -1.0 if verdict.p_unsafe is None else verdict.p_unsafe,
-        ),
     )
 
 

@@ -1,0 +1,198 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from server.concepts.policy import (
+    POLICY_FILE,
+    Action,
+    Policy,
+    Rule,
+    default_policy,
+    load_policy,
+)
+from server.concepts.taxonomy import load_taxonomy
+from server.concepts.verdict import UNREAD, Outcome, Verdict, merge
+from server.errors import DataFileError
+
+VERDICTS = st.from_type(Verdict)
+CATEGORIES = load_taxonomy().category_names
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> Rule:
+    review_at, block_at = sorted(draw(st.tuples(*[st.floats(0.01, 1.0)] * 2)))
+    return Rule(block_at=block_at, review_at=review_at)
+
+
+POLICIES = st.builds(
+    Policy,
+    revision=st.just("1"),
+    rules=st.fixed_dictionaries({name: rules() for name in CATEGORIES}),
+    undetermined=st.sampled_from(["review", "block"]),
+)
+
+
+def verdict(p_unsafe: float, categories: dict[str, float] | None = None) -> Verdict:
+    outcome = Outcome.UNSAFE if p_unsafe >= 0.5 else Outcome.SAFE
+    return Verdict(outcome, p_unsafe, 1.0, categories=categories or {})
+
+
+@pytest.mark.parametrize(
+    ("score", "action"),
+    [
+        (0.0, Action.ALLOW),
+        (0.29, Action.ALLOW),
+        (0.3, Action.REVIEW),
+        (0.49, Action.REVIEW),
+        (0.5, Action.BLOCK),
+        (1.0, Action.BLOCK),
+    ],
+)
+def test_a_threshold_blocks_and_the_band_below_it_is_reviewed(score: float, action: Action) -> None:
+    decision = default_policy().decide(verdict(score, {"Hate": score}))
+
+    assert decision.action is action
+    assert decision.flagged == (action is Action.BLOCK)
+    assert decision.flagged_categories == (("Hate",) if decision.flagged else ())
+
+
+def test_each_category_has_its_own_threshold() -> None:
+    decision = default_policy().decide(verdict(0.7, {"Sexual": 0.55, "Deception": 0.7}))
+
+    assert decision.flagged_categories == ("Sexual",)
+    assert default_policy().decide(verdict(0.7, {"Deception": 0.7})).action is Action.REVIEW
+
+
+def test_flagged_categories_come_highest_first() -> None:
+    decision = default_policy().decide(verdict(0.9, {"Hate": 0.6, "Violence": 0.9, "Sexual": 0.7}))
+
+    assert decision.flagged_categories == ("Violence", "Sexual", "Hate")
+
+
+def test_without_categories_the_strictest_threshold_counts() -> None:
+    decision = default_policy().decide(verdict(0.6))
+
+    assert decision.action is Action.BLOCK
+    assert decision.flagged_categories == ()
+    assert decision.flagged_unclassified
+
+
+def test_a_judgement_no_category_carries_survives_a_merge() -> None:
+    # Alone, the first picture is blocked; a second one with categories of its own must not hide it.
+    lenient = verdict(0.7, {"Deception": 0.7})
+    merged = merge([verdict(0.6), lenient])
+
+    assert default_policy().decide(lenient).action is Action.REVIEW
+    assert default_policy().decide(merged).action is Action.BLOCK
+
+
+def test_a_category_the_policy_does_not_name_gets_the_strictest_rule() -> None:
+    assert default_policy().decide(verdict(0.5, {"Novel": 0.5})).action is Action.BLOCK
+
+
+def test_an_undetermined_input_is_reviewed_or_blocked_as_configured() -> None:
+    strict = default_policy().model_copy(update={"undetermined": "block"})
+
+    assert default_policy().decide(UNREAD).action is Action.REVIEW
+    decision = strict.decide(UNREAD)
+    assert decision.action is Action.BLOCK
+    assert decision.flagged
+    assert decision.flagged_unclassified
+
+
+@given(POLICIES, VERDICTS)
+def test_undetermined_is_never_allowed(policy: Policy, any_verdict: Verdict) -> None:
+    for undetermined in (UNREAD, merge([UNREAD, any_verdict])):
+        assert policy.decide(undetermined).action is not Action.ALLOW
+
+
+@given(POLICIES, VERDICTS, st.sampled_from(CATEGORIES), st.floats(0.0, 1.0))
+def test_raising_a_score_never_lowers_the_action(
+    policy: Policy, before: Verdict, category: str, score: float
+) -> None:
+    if before.p_unsafe is None:
+        return
+    raised = max(score, before.categories.get(category, 0.0))
+    p_unsafe = max(before.p_unsafe, raised)
+    after = Verdict(
+        Outcome.UNSAFE if p_unsafe >= 0.5 else Outcome.SAFE,
+        p_unsafe,
+        before.answer_mass,
+        categories={**before.categories, category: raised},
+        unclassified=before.unclassified,
+    )
+
+    lower, higher = policy.decide(before), policy.decide(after)
+    assert higher.action.severity >= lower.action.severity
+    assert set(lower.flagged_categories) <= set(higher.flagged_categories)
+
+
+@given(POLICIES, st.lists(VERDICTS, min_size=1, max_size=3))
+def test_a_merge_is_acted_on_exactly_as_strictly_as_its_worst_part(
+    policy: Policy, verdicts: list[Verdict]
+) -> None:
+    merged = policy.decide(merge(verdicts))
+
+    assert merged.action.severity == max(policy.decide(v).action.severity for v in verdicts)
+
+
+@given(POLICIES, VERDICTS)
+def test_flagged_means_blocked_and_says_for_what(policy: Policy, any_verdict: Verdict) -> None:
+    decision = policy.decide(any_verdict)
+
+    assert decision.flagged == (decision.action is Action.BLOCK)
+    assert decision.flagged == (bool(decision.flagged_categories) or decision.flagged_unclassified)
+
+
+def test_the_shipped_policy_is_read_once_frozen_and_versioned() -> None:
+    policy = default_policy()
+
+    assert default_policy() is policy
+    assert load_policy() is policy
+    assert policy.version.startswith(f"{policy.revision}-")
+    with pytest.raises(TypeError):
+        policy.rules["Hate"] = Rule(block_at=1.0, review_at=1.0)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"rules": {"Hate": {"block_at": 0.5, "review_at": 0.3}}}, "rules"),
+        ({"undetermined": "allow"}, "undetermined"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_bad_policy_file_is_refused_with_the_field(
+    tmp_path: Path, change: dict[str, Any], field: str
+) -> None:
+    content = {**json.loads(POLICY_FILE.read_text(encoding="utf-8")), **change}
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+    with pytest.raises(DataFileError) as caught:
+        load_policy(path)
+
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [field]
+
+
+def test_a_users_policy_is_loaded_and_has_another_version(tmp_path: Path) -> None:
+    content = json.loads(POLICY_FILE.read_text(encoding="utf-8"))
+    content["rules"]["Hate"] = {"block_at": 0.9, "review_at": 0.8}
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+    policy = load_policy(path)
+
+    assert policy.decide(verdict(0.7, {"Hate": 0.7})).action is Action.ALLOW
+    assert policy.version != default_policy().version
+
+
+@pytest.mark.parametrize(("block_at", "review_at"), [(0.5, 0.6), (0.5, 0.0), (1.1, 0.5)])
+def test_impossible_thresholds_are_refused(block_at: float, review_at: float) -> None:
+    with pytest.raises(ValidationError):
+        Rule(block_at=block_at, review_at=review_at)
