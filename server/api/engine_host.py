@@ -74,6 +74,11 @@ class EngineHost:
             seconds=round(time.monotonic() - began_s, 1),
         )
 
+    async def settled(self) -> None:
+        """Wait until loading has ended, well or badly."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+
     async def stop(self) -> None:
         """Give up loading, or stop the engine; afterwards nothing is answered."""
         self._serving = None

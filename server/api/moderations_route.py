@@ -24,7 +24,8 @@ _BODY: dict[str, Any] = {
         "content": {
             "application/json": {
                 "schema": ModerationRequest.model_json_schema(
-                    ref_template="#/components/schemas/{model}"
+                    ref_template="#/paths/~1v1~1moderations/post/requestBody/content/"
+                    "application~1json/schema/$defs/{model}"
                 )
             },
             "multipart/form-data": {

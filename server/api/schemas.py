@@ -211,4 +211,6 @@ def _invalid_field(error: ValidationError, *, prefix: str) -> InvalidFieldError:
     # A key that the caller invented is repeated in the path, so its length is bounded.
     where = path[:200] or None
     subject = where or "the body"
-    return InvalidFieldError(f"Invalid value at {subject}: {first['msg']}.", param=where)
+    # Pydantic's own words for this one name our classes.
+    problem = "Input should be an object" if first["type"] == "model_type" else first["msg"]
+    return InvalidFieldError(f"Invalid value at {subject}: {problem}.", param=where)
