@@ -1,0 +1,103 @@
+"""The benchmark `served`: a labelled folder judged through a running endpoint, images then texts.
+
+Texts name concepts that text training may have seen, pictures of the test split are new: the gap
+compares what one deployed model says about the same examples, not how well each would generalise.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from alignment.data.manifest import read_image_set
+from benchmarks.capabilities import Replayed, measure
+from benchmarks.endpoint import Endpoint
+from benchmarks.records import DataOrigin, build_record
+from benchmarks.replay import TextField, replay_images, replay_texts, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class ServedConfig:
+    """How the replay is run; `limit` takes only the split's first examples (None: all)."""
+
+    url: str
+    split: str = "test"
+    text: TextField = "concept"
+    clients: int = 4
+    seed: int = 2024
+    resamples: int = 1000
+    limit: int | None = None
+
+
+async def run_served(
+    config: ServedConfig, data: Path, *, api_key: str | None, console: Console
+) -> dict[str, Any]:
+    """Replay, measure, and give the record. Raises `EndpointError`, `ManifestError`, `ValueError`.
+
+    The model must be the same before and after: a server that was replaced half way has no figures.
+    """
+    image_set = read_image_set(data)
+    examples = image_set.split(config.split)[: config.limit]
+    if not examples:
+        raise ValueError(f"the split {config.split!r} has no examples")
+    texts = [text_of(example, config.text) for example in examples]
+    async with Endpoint(config.url, api_key=api_key) as endpoint:
+        model_version = await endpoint.model_version()
+        with _progress(console) as progress:
+            task = progress.add_task("images", total=len(examples))
+            by_image = await replay_images(
+                endpoint,
+                image_set,
+                examples,
+                clients=config.clients,
+                on_answer=lambda: progress.advance(task),
+            )
+            text_task = progress.add_task("texts", total=len(set(texts)))
+            by_text = await replay_texts(
+                endpoint,
+                texts,
+                clients=config.clients,
+                on_answer=lambda: progress.advance(text_task),
+            )
+        if await endpoint.model_version() != model_version:
+            raise ValueError("the endpoint changed its model during the run")
+    replayed = [
+        Replayed(example, text, image, by_text[text])
+        for example, text, image in zip(examples, texts, by_image, strict=True)
+    ]
+    figures = measure(replayed, seed=config.seed, resamples=config.resamples)
+    return build_record(
+        "served",
+        config=dataclasses.asdict(config),
+        data=DataOrigin(
+            name=data.resolve().name,
+            sha256=image_set.sha256,
+            split=config.split,
+            examples=len(examples),
+        ),
+        model_version=model_version,
+        figures=dataclasses.asdict(figures),
+        measurements=[
+            {
+                "id": one.example.id,
+                "text": one.text,
+                "image": dataclasses.asdict(one.by_image),
+                "by_text": dataclasses.asdict(one.by_text),
+            }
+            for one in replayed
+        ],
+    )
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )

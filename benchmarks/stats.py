@@ -1,0 +1,129 @@
+"""The numbers behind every benchmark: estimates with bootstrap intervals, percentiles, spreads.
+
+Whatever can't be computed (an AUC over one class, a mean over nothing) is None, never 0.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+Indices = NDArray[np.intp]
+Statistic = Callable[[Indices], float | None]
+
+_LOW_PERCENTILE = 2.5
+_HIGH_PERCENTILE = 97.5
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A statistic and its 95% bootstrap interval; all None where it can't be computed."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of `count` measurements, in the unit they were given in."""
+
+    count: int
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median, lowest and highest of repeated measurements."""
+
+    median: float
+    low: float
+    high: float
+
+
+class Bootstrap:
+    """Resamples examples for 95% intervals, the same draws for every statistic.
+
+    `groups` has one label an example; examples of one group (near-duplicates) are drawn together,
+    since counting them as independent would make every interval too narrow. Deterministic in
+    `seed`.
+    """
+
+    def __init__(self, groups: Sequence[str], *, seed: int, resamples: int) -> None:
+        members: dict[str, list[int]] = {}
+        for index, group in enumerate(groups):
+            members.setdefault(group, []).append(index)
+        units = [np.array(indices, dtype=np.intp) for indices in members.values()]
+        random = np.random.default_rng(seed)
+        self._everything = np.arange(len(groups), dtype=np.intp)
+        self._draws = [
+            np.concatenate([units[unit] for unit in random.integers(len(units), size=len(units))])
+            for _ in range(resamples if units else 0)
+        ]
+
+    def estimate(self, statistic: Statistic) -> Estimate:
+        """`statistic` of all examples, and the interval of its values over the draws.
+
+        Draws for which it can't be computed (say, one without a safe example) are left out.
+        """
+        value = statistic(self._everything)
+        drawn = [found for draw in self._draws if (found := statistic(draw)) is not None]
+        if value is None or not drawn:
+            return Estimate(value=value, low=None, high=None)
+        low, high = np.percentile(drawn, [_LOW_PERCENTILE, _HIGH_PERCENTILE])
+        return Estimate(value=value, low=float(low), high=float(high))
+
+
+def auc(is_unsafe: NDArray[np.bool_], p_unsafe: NDArray[np.float64]) -> float | None:
+    """Area under the ROC curve of `p_unsafe` over the examples that have one (not NaN)."""
+    answered = ~np.isnan(p_unsafe)
+    labels = is_unsafe[answered]
+    if labels.all() or not labels.any():
+        return None
+    return float(roc_auc_score(labels, p_unsafe[answered]))
+
+
+def share(hits: NDArray[np.bool_]) -> float | None:
+    """The share of true values; None of an empty array."""
+    return float(hits.mean()) if hits.size else None
+
+
+def difference(minuend: float | None, subtrahend: float | None) -> float | None:
+    """``minuend - subtrahend``; None unless both are known."""
+    return None if minuend is None or subtrahend is None else minuend - subtrahend
+
+
+def recalls(truth: Sequence[str], predicted: Sequence[str | None]) -> dict[str, float]:
+    """For each class that occurs in `truth`, the share of its examples predicted as it."""
+    hits: dict[str, list[bool]] = {}
+    for true, found in zip(truth, predicted, strict=True):
+        hits.setdefault(true, []).append(found == true)
+    return {name: sum(found) / len(found) for name, found in sorted(hits.items())}
+
+
+def balanced_top1(truth: Sequence[str], predicted: Sequence[str | None]) -> float | None:
+    """The mean of `recalls`: every class that occurs counts the same."""
+    by_class = recalls(truth, predicted)
+    return math.fsum(by_class.values()) / len(by_class) if by_class else None
+
+
+def percentiles(measurements: Sequence[float]) -> Percentiles | None:
+    """Percentiles of `measurements`; None without any."""
+    if not measurements:
+        return None
+    p50, p90, p95, p99 = (float(p) for p in np.percentile(measurements, [50, 90, 95, 99]))
+    return Percentiles(len(measurements), p50, p90, p95, p99, max(measurements))
+
+
+def spread(measurements: Sequence[float]) -> Spread:
+    """Median and range; raises `ValueError` without measurements."""
+    if not measurements:
+        raise ValueError("no measurements to spread")
+    return Spread(float(np.median(measurements)), min(measurements), max(measurements))
