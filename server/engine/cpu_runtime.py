@@ -27,6 +27,9 @@ _ANY_DEVICE = {
     # vLLM's start-up chatter and its notes on absent accelerators bury our own log.
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "TORCH_LOGS": "-all",
+    "PYTHONWARNINGS": "ignore::FutureWarning",
 }
 _LOCAL_MODEL = {
     # Every file is at hand: no look-up may leave the machine or wait for a network.

@@ -6,6 +6,7 @@ batches whatever is asked at the same time.
 """
 
 import asyncio
+import gc
 import itertools
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -116,10 +117,11 @@ class VllmEngine:
             try:
                 serving = await asyncio.to_thread(_prepare, loaded)
                 await self._answer(serving, self._probe())
-            except BaseException as error:
-                await asyncio.to_thread(loaded.llm.shutdown)
-                if isinstance(error, EngineError):
-                    raise EngineStartError(f"{source.name} can't be asked: {error}") from error
+            except EngineError as error:
+                await _shut_down(loaded.llm)
+                raise EngineStartError(f"{source.name} can't be asked: {error}") from error
+            except BaseException:
+                await _shut_down(loaded.llm)
                 raise
             self._card = ModelCard(
                 id=self._name or self._label(source.label),
@@ -132,10 +134,15 @@ class VllmEngine:
         """Release the model; questions in flight end with `EngineUnavailableError`."""
         async with self._lifecycle:
             serving, self._serving = self._serving, None
-            for task in tuple(self._in_flight):
+            in_flight = tuple(self._in_flight)
+            for task in in_flight:
                 task.cancel()
+            await asyncio.gather(*in_flight, return_exceptions=True)
             if serving is not None:
-                await asyncio.to_thread(serving.llm.shutdown)
+                await _shut_down(serving.llm)
+                # vLLM's objects refer to each other: without this they outlive the engine.
+                del serving
+                await asyncio.to_thread(gc.collect)
 
     async def ready(self) -> bool:
         """Whether a question about a picture is answered right now, within `probe_timeout_s`."""
@@ -256,6 +263,13 @@ def _prepare(loaded: LoadedModel) -> _Serving:
     for options in _REQUIRED_OPTIONS:
         serving.reading(options)
     return serving
+
+
+async def _shut_down(llm: Any) -> None:
+    # Its reader must be gone first, or vLLM logs its own shutdown as the death of the engine.
+    if llm.output_handler is not None:
+        llm.output_handler.cancel()
+    await asyncio.to_thread(llm.shutdown)
 
 
 def _release_abandoned(loading: "asyncio.Future[LoadedModel]") -> None:

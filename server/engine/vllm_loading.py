@@ -2,6 +2,8 @@
 
 import json
 import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ def load_model(source: ModelSource, options: LoadOptions) -> LoadedModel:
     # which device it is for.
     is_local = source.folder is not None
     settings = engine_environment(os.environ, on_cpu=False, is_local_model=is_local)
+    # vLLM touches names that torch has deprecated; nobody here can act on that.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
     with environment(settings):
         on_cpu = _is_cpu_build()
         _check_adapter(options.adapter, on_cpu=on_cpu)
@@ -86,7 +90,16 @@ def engine_arguments(
 
 
 def _is_cpu_build() -> bool:
+    # vLLM is imported in a thread of its own. It stores import errors of packages that it can do
+    # without; they hold the frames of all their callers, and with ours an engine long stopped.
+    with ThreadPoolExecutor(max_workers=1) as importing:
+        return importing.submit(_import_vllm).result()
+
+
+def _import_vllm() -> bool:
+    """Import what is used of vLLM; returns whether it is built for a CPU."""
     try:
+        import vllm.v1.engine.async_llm  # noqa: F401 - its imports are the slow ones
         from vllm.platforms import current_platform
     except ImportError as error:
         raise EngineStartError(
@@ -144,13 +157,12 @@ def _start(source: ModelSource, options: LoadOptions, *, on_cpu: bool) -> Loaded
         raise EngineStartError(f"{source.name} is no vision-language model: it takes no images")
     version = version_of(source, config.model_config.hf_config, options.adapter)
     try:
-        llm = AsyncLLM.from_vllm_config(config)
+        return LoadedModel(llm=AsyncLLM.from_vllm_config(config), version=version)
     except Exception as error:
         raise EngineStartError(
             f"vLLM could not start {source.name}: {_summary(error)} "
             "(the engine process logged the cause above)"
         ) from error
-    return LoadedModel(llm=llm, version=version)
 
 
 def _summary(error: Exception) -> str:
