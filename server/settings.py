@@ -70,11 +70,11 @@ def read_settings(**overrides: Any) -> Settings:
     Raises `SettingsError` that names every bad or unknown key: a misspelt limit that is silently
     ignored would be no limit.
     """
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    given_names = sorted(name for name in os.environ if name.upper().startswith(PREFIX))
     problems = [
-        _unknown_key(name, known)
-        for name in sorted(os.environ)
-        if name.upper().startswith(PREFIX) and name.upper() not in known
+        _unknown_key(name)
+        for name in given_names
+        if name[len(PREFIX) :].lower() not in Settings.model_fields
     ]
     if problems:
         raise SettingsError(tuple(problems))
@@ -85,9 +85,9 @@ def read_settings(**overrides: Any) -> Settings:
         raise SettingsError(tuple(_bad_value(dict(found)) for found in error.errors())) from error
 
 
-def _unknown_key(name: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(name.upper(), known, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
+def _unknown_key(name: str) -> str:
+    close = difflib.get_close_matches(name[len(PREFIX) :].lower(), Settings.model_fields, n=1)
+    hint = f" (did you mean {PREFIX}{close[0].upper()}?)" if close else ""
     return f"unknown setting {name}{hint}"
 
 

@@ -1,8 +1,8 @@
 """One moderation call from its inputs to its results.
 
-Two steps, each for all inputs at once: prepare (decode, check lengths), then judge. A merged call
-ends with the first input that can't be prepared, before the model was asked anything; where each
-input answers for itself, it alone is reported and the others are judged.
+Two steps, each for all inputs at once: prepare (decode, check lengths), then judge. A call ends
+with the first input that can't be prepared, before the model was asked anything, unless the caller
+asked that each input answer for itself: then it alone is reported and the others are judged.
 """
 
 import asyncio
@@ -64,16 +64,16 @@ class CallHandler:
     ) -> list[ModerationResult]:
         """The results in the inputs' order; `began_s` is `time.perf_counter` at the call's arrival.
 
-        Raises `RefusedInputError` for a bad input of a merged call, and `EngineError` when the
-        model can't answer, which concerns the whole call either way.
+        Raises `RefusedInputError` for a bad input unless inputs are reported singly, and
+        `EngineError` when the model can't answer, which concerns the whole call either way.
         """
         record.images, record.texts = call.images, len(call.inputs) - call.images
         record.model_version = moderator.model_version
         prepared = await asyncio.gather(*(self._prepare(item) for item in call.inputs))
-        if call.is_merged:
+        if not call.options.per_input:
             _raise_first_refusal(prepared)
         judged = await asyncio.gather(*(self._judge(item, moderator) for item in prepared))
-        if call.is_merged:
+        if not call.options.per_input:
             _raise_first_refusal(judged)
         self._note_durations(judged, record)
         writer = ResultWriter(self.policy, self.taxonomy, moderator.model_version)

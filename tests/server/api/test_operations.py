@@ -1,0 +1,171 @@
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from structlog.testing import capture_logs
+
+from server.api.app import create_app
+from server.engine.stub import StubEngine
+from server.settings import Settings
+
+Connect = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
+
+
+def client_of(app: FastAPI) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test")
+
+
+async def test_models_lists_the_served_one(client: httpx2.AsyncClient) -> None:
+    answer = (await client.get("/v1/models")).json()
+    assert answer["object"] == "list"
+    (model,) = answer["data"]
+    assert (model["id"], model["object"], model["owned_by"]) == ("stub-vlm", "model", "sightward")
+    assert model["created"] > 1_700_000_000
+    assert model["sightward"]["has_recognition"] is True
+    assert len(model["sightward"]["categories"]) == 9
+    assert model["sightward"]["model_version"].startswith("stub-vlm@abcdef012345+probes-")
+
+
+async def test_ready_is_the_engines_own_answer(
+    client: httpx2.AsyncClient, engine: StubEngine
+) -> None:
+    assert (await client.get("/readyz")).json() == {"status": "ready"}
+    engine.is_healthy = False
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "engine_unavailable"
+    assert (await client.get("/livez")).status_code == 200
+
+
+async def test_an_engine_that_hangs_is_not_ready(connect: Connect) -> None:
+    class HangingEngine(StubEngine):
+        async def ready(self) -> bool:
+            await asyncio.Event().wait()
+            return True
+
+    async with connect(engine=HangingEngine(), readiness_timeout_s=0.01) as client:
+        response = await client.get("/readyz")
+    assert response.status_code == 503
+
+
+async def test_alive_while_loading_then_ready_then_stopped() -> None:
+    may_load = threading.Event()
+    engine = StubEngine()
+
+    def load() -> StubEngine:
+        assert may_load.wait(timeout=30)
+        return engine
+
+    app = create_app(Settings(), engine=load)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        assert (await client.get("/livez")).status_code == 200
+        for method, path in (
+            ("GET", "/readyz"),
+            ("GET", "/v1/models"),
+            ("POST", "/v1/moderations"),
+        ):
+            response = await client.request(method, path)
+            assert response.status_code == 503
+            assert response.json()["error"]["code"] == "engine_starting"
+            assert int(response.headers["retry-after"]) > 0
+        may_load.set()
+        await app.state.services.engine_host.settled()
+        assert (await client.get("/readyz")).status_code == 200
+        assert engine.is_started
+    assert not engine.is_started
+
+
+@pytest.mark.parametrize("fails_at", ["making", "starting"])
+async def test_an_engine_that_cannot_start_is_reported_once_and_answered_503(
+    fails_at: str,
+) -> None:
+    def make() -> StubEngine:
+        if fails_at == "making":
+            raise OSError("disk full at /secret/path")
+        return StubEngine(start_error="no weights at /secret/path")
+
+    failures: list[str] = []
+    app = create_app(Settings(), engine=make, on_engine_failure=lambda: failures.append("failed"))
+    with capture_logs() as logs:
+        async with app.router.lifespan_context(app), client_of(app) as client:
+            await app.state.services.engine_host.settled()
+            response = await client.post("/v1/moderations", json={"input": "a"})
+            assert (await client.get("/livez")).status_code == 200
+    assert failures == ["failed"]
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "engine_unavailable"
+    assert "secret" not in response.text
+    (failure,) = [line for line in logs if line["event"] == "engine failed to start"]
+    assert "/secret/path" in failure["error"]
+
+
+async def test_stopping_while_loading_does_not_wait_for_ever() -> None:
+    class NeverStarts(StubEngine):
+        async def start(self) -> None:
+            await asyncio.Event().wait()
+
+    app = create_app(Settings(), engine=NeverStarts())
+    async with asyncio.timeout(30):
+        async with app.router.lifespan_context(app):
+            await asyncio.sleep(0)
+
+
+async def test_metrics_count_requests_verdicts_and_stages(
+    client: httpx2.AsyncClient, safe_png: bytes
+) -> None:
+    files = [("file", ("a.png", safe_png)), ("file", ("b.png", safe_png[:30]))]
+    options = {"sightward": '{"per_input": true}'}
+    await client.post("/v1/moderations", files=files, data=options)
+    await client.post("/v1/moderations", json={"input": ["an attack", "mumble"]})
+    await client.post("/v1/moderations", json={"input": 5})
+    await client.get("/nowhere")
+    response = await client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    lines = response.text.splitlines()
+    for line in (
+        'sightward_requests_total{route="/v1/moderations",status="200"} 2.0',
+        'sightward_requests_total{route="/v1/moderations",status="400"} 1.0',
+        'sightward_requests_total{route="unmatched",status="404"} 1.0',
+        "sightward_requests_in_flight 1.0",
+        'sightward_verdicts_total{action="allow",outcome="safe"} 1.0',
+        'sightward_verdicts_total{action="block",outcome="unsafe"} 1.0',
+        'sightward_verdicts_total{action="review",outcome="undetermined"} 2.0',
+        "sightward_undetermined_total 2.0",
+        'sightward_refused_inputs_total{code="truncated_image"} 1.0',
+        'sightward_stage_seconds_count{stage="decode"} 1.0',
+        'sightward_stage_seconds_count{stage="engine"} 3.0',
+        'sightward_stage_seconds_count{stage="total"} 3.0',
+    ):
+        assert line in lines
+    # The default registry, where vLLM keeps its own.
+    assert any(line.startswith("python_info") for line in lines)
+
+
+async def test_metrics_belong_to_one_app(connect: Connect) -> None:
+    async with connect() as first, connect() as second:
+        await first.get("/livez")
+        assert '{route="/livez"' in (await first.get("/metrics")).text
+        assert '{route="/livez"' not in (await second.get("/metrics")).text
+
+
+async def test_the_openapi_document_resolves(client: httpx2.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+
+    def references(node: object) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+            return own + [found for value in node.values() for found in references(value)]
+        if isinstance(node, list):
+            return [found for value in node for found in references(value)]
+        return []
+
+    found = references(document)
+    assert any("TextPart" in reference for reference in found)
+    for reference in found:
+        node = document
+        for step in reference.removeprefix("#/").split("/"):
+            node = node[step.replace("~1", "/")]
