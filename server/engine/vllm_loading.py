@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from server.engine.answer_reading import MAX_TOKEN_IDS
 from server.engine.cpu_runtime import BLOCK_SIZE, KV_CACHE_GIB, engine_environment, environment
 from server.engine.free_memory import free_memory_bytes
@@ -166,5 +168,9 @@ def _start(source: ModelSource, options: LoadOptions, *, on_cpu: bool) -> Loaded
 
 
 def _summary(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    """The first line that says something: pydantic's own first line only counts its errors."""
+    text = str(error)
+    if isinstance(error, ValidationError):
+        text = "; ".join(entry["msg"] for entry in error.errors())
+    lines = text.strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
