@@ -30,8 +30,9 @@ from server.errors import (
     UnusableAnswerError,
 )
 
-# What every model must be able to say in one token: the judgement, and ten lettered options.
-_REQUIRED_OPTIONS = (("yes", "no"), tuple("ABCDEFGHIJ"))
+# What every model must be able to say in one token: the judgement, and as many letters as the
+# longest list of options takes (a category of ten concepts, and "none of these").
+_REQUIRED_OPTIONS = (("yes", "no"), tuple("ABCDEFGHIJK"))
 
 _PROBE_TEXT = "Is this picture one plain colour? Answer with yes or no."
 _PROBE_SIZE = (64, 64)
