@@ -11,6 +11,7 @@ from typing import Literal
 from alignment.data.manifest import Example, ImageSet
 from benchmarks.clients import work_through
 from benchmarks.endpoint import Endpoint, Judged
+from benchmarks.errors import MeasurementError
 
 TextField = Literal["concept", "caption"]
 
@@ -47,8 +48,8 @@ async def replay_texts(
 
 
 def text_of(example: Example, field: TextField) -> str:
-    """The words that stand for the example's picture; raises `ValueError` where it has none."""
+    """The words that stand for the picture; raises `MeasurementError` where it has none."""
     text = example.concept if field == "concept" else example.caption
     if not text.strip():
-        raise ValueError(f"example {example.id!r} has no {field} to judge by text")
+        raise MeasurementError(f"example {example.id!r} has no {field} to judge by text")
     return text

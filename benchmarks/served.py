@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from alignment.data.manifest import read_image_set
 from benchmarks.capabilities import Replayed, measure
 from benchmarks.endpoint import Endpoint
+from benchmarks.errors import MeasurementError
 from benchmarks.records import DataOrigin, build_record
 from benchmarks.replay import TextField, replay_images, replay_texts, text_of
 
@@ -33,37 +34,37 @@ class ServedConfig:
 
 
 async def run_served(
-    config: ServedConfig, data: Path, *, api_key: str | None, console: Console
+    config: ServedConfig, data: Path, endpoint: Endpoint, *, console: Console
 ) -> dict[str, Any]:
-    """Replay, measure, and give the record. Raises `EndpointError`, `ManifestError`, `ValueError`.
+    """Replay, measure, and give the record.
 
     The model must be the same before and after: a server that was replaced half way has no figures.
+    Raises `EndpointError`, `ManifestError` and `MeasurementError`.
     """
     image_set = read_image_set(data)
     examples = image_set.split(config.split)[: config.limit]
     if not examples:
-        raise ValueError(f"the split {config.split!r} has no examples")
+        raise MeasurementError(f"the split {config.split!r} has no examples")
     texts = [text_of(example, config.text) for example in examples]
-    async with Endpoint(config.url, api_key=api_key) as endpoint:
-        model_version = await endpoint.model_version()
-        with _progress(console) as progress:
-            task = progress.add_task("images", total=len(examples))
-            by_image = await replay_images(
-                endpoint,
-                image_set,
-                examples,
-                clients=config.clients,
-                on_answer=lambda: progress.advance(task),
-            )
-            text_task = progress.add_task("texts", total=len(set(texts)))
-            by_text = await replay_texts(
-                endpoint,
-                texts,
-                clients=config.clients,
-                on_answer=lambda: progress.advance(text_task),
-            )
-        if await endpoint.model_version() != model_version:
-            raise ValueError("the endpoint changed its model during the run")
+    model_version = await endpoint.model_version()
+    with _progress(console) as progress:
+        task = progress.add_task("images", total=len(examples))
+        by_image = await replay_images(
+            endpoint,
+            image_set,
+            examples,
+            clients=config.clients,
+            on_answer=lambda: progress.advance(task),
+        )
+        text_task = progress.add_task("texts", total=len(set(texts)))
+        by_text = await replay_texts(
+            endpoint,
+            texts,
+            clients=config.clients,
+            on_answer=lambda: progress.advance(text_task),
+        )
+    if await endpoint.model_version() != model_version:
+        raise MeasurementError("the endpoint changed its model during the run")
     replayed = [
         Replayed(example, text, image, by_text[text])
         for example, text, image in zip(examples, texts, by_image, strict=True)
@@ -73,7 +74,7 @@ async def run_served(
         "served",
         config=dataclasses.asdict(config),
         data=DataOrigin(
-            name=data.resolve().name,
+            name=image_set.folder.name,
             sha256=image_set.sha256,
             split=config.split,
             examples=len(examples),

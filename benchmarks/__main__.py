@@ -1,0 +1,104 @@
+"""The command line: ``python -m benchmarks served`` and ``python -m benchmarks throughput``."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks.endpoint import Endpoint
+from benchmarks.records import write_record
+from benchmarks.replay import TextField
+from benchmarks.tables import served_tables, show, throughput_tables
+from server.errors import SightwardError
+
+_RECORDS = Path("runs/benchmarks")
+
+app = App(name="benchmarks", help="Measure a running endpoint; every run writes one record file.")
+
+
+@app.command
+def served(
+    data: Annotated[Path, Parameter(help="Folder with a manifest.jsonl.")],
+    *,
+    url: Annotated[str, Parameter(help="Where the server listens.")] = "http://127.0.0.1:8000",
+    split: str = "test",
+    text: Annotated[TextField, Parameter(help="Which words stand for a picture.")] = "concept",
+    clients: int = 4,
+    seed: int = 2024,
+    resamples: Annotated[int, Parameter(help="Bootstrap draws for 95% intervals.")] = 1000,
+    limit: Annotated[int | None, Parameter(help="Only the first examples.")] = None,
+    api_key: Annotated[str | None, Parameter(env_var="OPENAI_API_KEY")] = None,
+    out: Annotated[Path, Parameter(help="Folder for the record file.")] = _RECORDS,
+) -> None:
+    """Judge a labelled folder through HTTP: every image, then every text about one."""
+    from benchmarks.served import ServedConfig, run_served
+
+    console = Console()
+    config = ServedConfig(url, split, text, clients, seed, resamples, limit)
+
+    async def run() -> dict[str, Any]:
+        async with Endpoint(url, api_key=api_key) as endpoint:
+            return await run_served(config, data, endpoint, console=console)
+
+    record = asyncio.run(run())
+    _finish(record, served_tables(record), out, console)
+
+
+@app.command
+def throughput(
+    data: Annotated[Path, Parameter(help="Folder with a manifest.jsonl.")],
+    *,
+    model: Annotated[Path | None, Parameter(help="Checkpoint (default: the reference)")] = None,
+    split: str = "test",
+    clients: int = 16,
+    rounds: int = 5,
+    images: Annotated[int, Parameter(help="Pictures a round for all clients.")] = 96,
+    singles: Annotated[int, Parameter(help="Pictures a round one at a time.")] = 24,
+    longest_side_px: Annotated[int | None, Parameter(help="Scale every picture to this.")] = None,
+    seed: int = 2024,
+    out: Annotated[Path, Parameter(help="Folder for the record file.")] = _RECORDS,
+) -> None:
+    """Raw `LLM.generate` and the endpoint side by side, on fresh JPEG files, in turns."""
+    from benchmarks.throughput import ThroughputConfig, run_throughput
+
+    console = Console()
+    config = ThroughputConfig(split, clients, rounds, images, singles, longest_side_px, seed)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("rounds", total=rounds + 1)
+        record = run_throughput(
+            config, data, _checkpoint(model), on_round=lambda: progress.advance(task)
+        )
+    _finish(record, throughput_tables(record), out, console)
+
+
+def _checkpoint(model: Path | None) -> Path:
+    if model is not None:
+        return model
+    from server.vlm.assembly import assemble
+
+    return assemble()
+
+
+def _finish(record: Mapping[str, Any], tables: list[Table], out: Path, console: Console) -> None:
+    path = write_record(record, out)
+    show(tables, console)
+    console.print(f"record: {path}")
+
+
+def main() -> None:
+    """Run the command; what can't be measured is said in one line."""
+    try:
+        app()
+    except SightwardError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
