@@ -44,7 +44,7 @@ class ImageFormat:
 
     `matches` looks at the first bytes, the others at the whole file. A file whose blocks make no
     sense may pass as complete: the decoder is who calls it corrupt. `canvas` is given where
-    Pillow allocates the picture as soon as it opens the file, `scans` where a file can make the
+    Pillow allocates the picture, or corrects its size, as soon as it opens the file, `scans` where a file can make the
     decoder pass over all pixels many times.
     """
 
@@ -128,6 +128,13 @@ def _webp_canvas(data: bytes) -> Canvas | None:
         packed = int.from_bytes(data[21:25], "little")
         return Canvas((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
     return None
+
+
+def _gif_canvas(data: bytes) -> Canvas | None:
+    # Pillow enlarges a canvas that its first frame does not fit on, so that zero is lost.
+    if len(data) < 10:
+        return None
+    return Canvas(int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little"))
 
 
 def _gif_is_complete(data: bytes) -> bool:
@@ -215,6 +222,7 @@ _FORMATS = (
         GifImagePlugin.GifImageFile,
         lambda head: head.startswith((b"GIF87a", b"GIF89a")),
         _gif_is_complete,
+        canvas=_gif_canvas,
     ),
     ImageFormat(
         "BMP",

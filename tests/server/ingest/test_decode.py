@@ -157,6 +157,14 @@ def test_pixels_are_checked_in_the_header(decoder: ImageDecoder) -> None:
     assert (raised.value.width, raised.value.height) == (16_000, 16_000)
 
 
+def test_an_empty_gif_canvas_is_refused_though_its_frame_has_a_size(
+    decoder: ImageDecoder, encode: Encode, noise: Image.Image
+) -> None:
+    data = encode(noise, "GIF")
+    with pytest.raises(ImageSideError):
+        decoder.decode(data[:6] + bytes(4) + data[10:])
+
+
 def test_webp_canvas_is_checked_before_pillow_allocates_it(decoder: ImageDecoder) -> None:
     chunk = struct.pack("<4sIB3x", b"VP8X", 10, 0) + (15_000 - 1).to_bytes(3, "little") * 2
     data = b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk
