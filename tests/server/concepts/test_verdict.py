@@ -189,6 +189,17 @@ def test_unsafe_beats_undetermined_beats_safe(parts: tuple[Verdict, ...], outcom
     assert merge(parts).has_undetermined_part == (UNREAD in parts)
 
 
+def test_of_two_equal_judgements_the_same_recognition_speaks_in_either_order() -> None:
+    readings = [Reading(0.8, 0.2)]
+    hate = verdict_of(readings, Recognition({"Hate": 0.9}, 0.1), min_answer_mass=0.05)
+    gore = verdict_of(readings, Recognition({"Shocking": 0.7}, 0.3), min_answer_mass=0.05)
+    nothing_seen = verdict_of(readings, None, min_answer_mass=0.05)
+
+    assert merge([hate, gore]).recognition == merge([gore, hate]).recognition
+    assert merge([nothing_seen, hate]).recognition == hate.recognition
+    assert merge([hate, nothing_seen]).recognition == hate.recognition
+
+
 def test_nothing_has_no_verdict() -> None:
     with pytest.raises(ValueError, match="nothing to merge"):
         merge([])
