@@ -43,9 +43,9 @@ class ImageFormat:
     """One decodable format.
 
     `matches` looks at the first bytes, the others at the whole file. A file whose blocks make no
-    sense may pass as complete: the decoder is who calls it corrupt. `canvas` is given where
-    Pillow allocates the picture, or corrects its size, as soon as it opens the file, `scans` where a file can make the
-    decoder pass over all pixels many times.
+    sense may pass as complete: the decoder is who calls it corrupt. `canvas` is given where Pillow
+    allocates the picture, or corrects its size, as soon as it opens the file, `scans` where a file
+    can make the decoder pass over all pixels many times.
     """
 
     name: str

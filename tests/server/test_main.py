@@ -1,0 +1,92 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx2
+import pytest
+
+import server.__main__ as command_line
+from server.engine.protocol import Engine
+from server.engine.stub import StubEngine
+from server.settings import Settings, read_settings
+
+SERVE_STUB = """
+import server.__main__ as command_line
+from server.engine.stub import StubEngine
+command_line._make_engine = lambda settings: StubEngine()
+command_line.app()
+"""
+
+
+def test_a_bad_environment_ends_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIGHTWARD_PROT", "1")
+    with pytest.raises(SystemExit) as raised:
+        command_line.app(["serve"])
+    assert raised.value.code == 2
+    assert "did you mean SIGHTWARD_PORT?" in capsys.readouterr().err
+
+
+def test_options_override_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Settings] = []
+    monkeypatch.setenv("SIGHTWARD_PORT", "9000")
+    monkeypatch.setenv("SIGHTWARD_MODEL", "from-environment")
+    monkeypatch.setattr(command_line, "configure_logging", lambda **options: None)
+    monkeypatch.setattr(command_line, "_serve", lambda settings: served.append(settings) or True)
+    command_line.app(
+        ["serve", "--host", "0.0.0.0", "--model", "folder"], result_action="return_value"
+    )
+    (settings,) = served
+    assert (settings.host, settings.port, settings.model) == ("0.0.0.0", 9000, "folder")
+
+
+def test_serving_ends_when_the_engine_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_engine(settings: Settings) -> Engine:
+        return StubEngine(start_error="no weights")
+
+    monkeypatch.setattr(command_line, "_make_engine", make_engine)
+    assert command_line._serve(read_settings(port=0)) is False
+
+
+def test_the_command_line_does_not_import_vllm() -> None:
+    script = (
+        "import sys, server.__main__; sys.exit('vllm' in sys.modules or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_served_then_drained_on_sigterm() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE_STUB, "serve", "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "SIGHTWARD_LOG_FORMAT": "json"},
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        # The first line is written once the engine is ready; the socket listens soon after.
+        first_line = process.stdout.readline()
+        assert '"event": "engine ready"' in first_line
+        response = post_when_listening(f"http://127.0.0.1:{port}/v1/moderations")
+        assert response.status_code == 200
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=60)
+        assert '"route": "/v1/moderations"' in rest
+        assert "Traceback" not in rest
+        assert process.returncode in (0, -signal.SIGTERM)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def post_when_listening(url: str) -> httpx2.Response:
+    transport = httpx2.HTTPTransport(retries=8)  # backs off between attempts to connect
+    with httpx2.Client(transport=transport) as client:
+        return client.post(url, json={"input": "a lake"})
