@@ -21,4 +21,4 @@ class ImageLimits:
     max_pixels_per_byte: int = 500
     expansion_exempt_pixels: int = 1_048_576
     max_scans: int = 100
-    working_side_px: int = 2_048
+    working_side_px: int = 2_000
