@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -18,6 +19,15 @@ from server.engine.stub import StubEngine
 command_line._make_engine = lambda settings: StubEngine()
 command_line.app()
 """
+
+
+@pytest.fixture(autouse=True)
+def _keep_signal_handlers() -> Iterator[None]:
+    """Serving in this process may set handlers; the test run's own come back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_a_bad_environment_ends_with_the_reason(
