@@ -1,5 +1,6 @@
 """The command line: ``sightward serve``, or ``python -m server serve``."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -89,6 +90,10 @@ def _make_engine(settings: Settings) -> Engine:
 
 def main() -> None:
     """The console script."""
+    # Uvicorn drains and then raises the signal again, which would end the process by it: whoever
+    # asked us to stop would read a clean end as a death.
+    for stop_signal in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop_signal, lambda *_: sys.exit(0))
     app()
 
 
