@@ -1,0 +1,103 @@
+"""`python -m alignment`: train the reference VLM, stage by stage."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from cyclopts import App
+from safetensors.torch import load_file
+
+from alignment.checkpoint import WEIGHTS_NAME
+from alignment.data.manifest import read_image_set
+from alignment.export import export_delta
+from alignment.recipes import SupervisedRecipe, reference_instruct, reference_pretrain
+from alignment.supervised import train
+from server.errors import SightwardError
+from server.vlm.cache import cache_root
+
+app = App(name="alignment", help="Train and align VLMs, offline.")
+
+
+@app.command
+def pretrain(
+    data: Path, *, run: Path = Path("runs/pretrain"), steps: int | None = None, seed: int = 2024
+) -> None:
+    """Stage 1: the projector learns captions.
+
+    Parameters
+    ----------
+    data
+        A folder with a manifest.jsonl.
+    run
+        Where checkpoints, metrics and weights go; an interrupted run goes on.
+    steps
+        Overrides the recipe's number of steps.
+    seed
+        Seed of everything random.
+    """
+    recipe = _override(reference_pretrain(), steps, seed)
+    _say(train(recipe, read_image_set(data), run=run, start={}, cache_root=cache_root()))
+
+
+@app.command
+def instruct(
+    data: Path,
+    *,
+    start: Path = Path("runs/pretrain"),
+    run: Path = Path("runs/instruct"),
+    steps: int | None = None,
+    seed: int = 2024,
+) -> None:
+    """Stage 2: instructions, judging words, recognition.
+
+    Parameters
+    ----------
+    data
+        A folder with a manifest.jsonl.
+    start
+        The run of stage 1.
+    run
+        Where checkpoints, metrics and weights go; an interrupted run goes on.
+    steps
+        Overrides the recipe's number of steps.
+    seed
+        Seed of everything random.
+    """
+    recipe = _override(reference_instruct(), steps, seed)
+    weights = load_file(start / WEIGHTS_NAME)
+    _say(train(recipe, read_image_set(data), run=run, start=weights, cache_root=cache_root()))
+
+
+@app.command
+def export(run: Path, out: Path) -> None:
+    """Write a run's weights as the small bf16 delta that assembly merges into the base.
+
+    Parameters
+    ----------
+    run
+        A finished run of `instruct`.
+    out
+        The folder to write the delta to.
+    """
+    _say(export_delta(run, out))
+
+
+def _override(recipe: SupervisedRecipe, steps: int | None, seed: int) -> SupervisedRecipe:
+    return replace(recipe, seed=seed, steps=recipe.steps if steps is None else steps)
+
+
+def _say(path: Path) -> None:
+    print(f"wrote {path}")
+
+
+def main() -> None:
+    """Run the command line; errors raised on purpose are one line, not a traceback."""
+    try:
+        app()
+    except SightwardError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""From packaged base weights and our committed delta to a checkpoint directory on disk.
+
+A checkpoint is keyed by a hash of everything that goes into it, so a new delta, package or
+vocabulary makes a new directory and never a stale one. It is built in a temporary directory and
+renamed into place, so no reader ever sees half of one: two servers that start at once, a full disk
+or a kill leave at worst a temporary directory, which the next build removes. Every file's checksum
+is kept; a directory that fails it is built again.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from server.concepts.taxonomy import load_taxonomy
+from server.errors import SightwardError
+from server.vlm.cache import cache_root
+from server.vlm.delta import DELTA_NAME, merge_delta, read_delta
+from server.vlm.packaged_weights import language_file, tower_file
+
+MODEL_NAME = "sightward-reference"
+DELTA_FILE = Path(__file__).parent / "weights" / "reference" / DELTA_NAME
+_MANIFEST_NAME = "sightward_manifest.json"
+# Raise when the code below builds something else from the same inputs.
+_FORMAT = "1"
+
+
+class AssemblyError(SightwardError):
+    """A checkpoint can't be built; `reason` is for the operator."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"can't assemble the reference VLM: {reason}")
+        self.reason = reason
+
+
+def assemble(cache_dir: Path | None = None, *, delta_file: Path = DELTA_FILE) -> Path:
+    """Return a checkpoint directory of the reference VLM, building it where none is whole.
+
+    `cache_dir` is where checkpoints lie (default: the user's cache folder). Raises AssemblyError,
+    DeltaError or PackagedWeightsError with what to do about it.
+    """
+    root = (cache_dir or cache_root()) / "models"
+    digest = _input_digest(delta_file)
+    target = root / f"{MODEL_NAME}-{digest[:12]}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        # The lock spares a second starter the work; the rename below is what keeps readers safe.
+        with FileLock(root / f".{target.name}.lock"):
+            if not is_whole(target):
+                _discard(target)
+                _build(target, digest, delta_file)
+    except OSError as error:
+        raise AssemblyError(f"{error.strerror or error} ({error.filename or root})") from error
+    return target
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every file of the manifest is there with its checksum."""
+    try:
+        manifest = json.loads((checkpoint / _MANIFEST_NAME).read_text(encoding="utf-8"))
+        files: dict[str, str] = manifest["files"]
+        return all(_sha256(checkpoint / name) == expected for name, expected in files.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_digest(checkpoint: Path) -> str | None:
+    """The digest that names an assembled checkpoint's version; None for any other directory."""
+    try:
+        manifest = json.loads((checkpoint / _MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    digest = manifest.get("digest")
+    return digest if isinstance(digest, str) else None
+
+
+def _build(target: Path, digest: str, delta_file: Path) -> None:
+    for leftover in target.parent.glob(f".{target.name}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial = Path(
+        tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+    )
+    try:
+        _write_checkpoint(partial, delta_file)
+        files = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
+        manifest = {"digest": digest, "files": files}
+        (partial / _MANIFEST_NAME).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        for path in partial.iterdir():
+            _flush(path)
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write_checkpoint(folder: Path, delta_file: Path) -> None:
+    # transformers is slow to import and a warm start doesn't need it here.
+    from server.vlm.base import base_config, base_model, base_tokenizer
+    from server.vlm.processing import SightwardImageProcessor, SightwardProcessor
+
+    delta = read_delta(delta_file)
+    shape = delta.shape
+    config = base_config(
+        grid=shape.grid,
+        safety_tokens=shape.safety_tokens,
+        recognition_hidden=shape.recognition_hidden,
+    )
+    # Our own parts are all in the delta, so the seed of their first values leaves no trace.
+    model = base_model(config, seed=0)
+    tied = "language_model.lm_head.weight"
+    base = {name: value for name, value in model.state_dict().items() if name != tied}
+    model.load_state_dict(merge_delta(base, delta, delta_file), strict=False)
+    model = model.to(torch.bfloat16)
+    model.save_pretrained(folder)
+    tokenizer: Any = base_tokenizer()
+    SightwardProcessor(
+        image_processor=SightwardImageProcessor(),
+        tokenizer=tokenizer,
+        chat_template=tokenizer.chat_template,
+        image_positions=config.image_positions,
+    ).save_pretrained(folder)
+
+
+def _input_digest(delta_file: Path) -> str:
+    digest = hashlib.sha256(_FORMAT.encode())
+    taxonomy = load_taxonomy()
+    digest.update("\n".join((*taxonomy.category_names, *taxonomy.concept_names)).encode())
+    for path in (tower_file(), language_file(), delta_file):
+        try:
+            digest.update(bytes.fromhex(_sha256(path)))
+        except OSError as error:
+            raise AssemblyError(f"{path.name}: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Push a file to the disk before the rename makes it visible."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _discard(checkpoint: Path) -> None:
+    """Move a broken checkpoint aside in one step, then delete it."""
+    if checkpoint.exists():
+        grave = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}.partial")
+        shutil.rmtree(grave, ignore_errors=True)
+        checkpoint.rename(grave)
+        shutil.rmtree(grave, ignore_errors=True)

@@ -1,0 +1,142 @@
+"""The reference VLM in transformers: for training, alignment and a slow but plain way to ask it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationMixin, LlamaForCausalLM, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from server.vlm.config import SightwardConfig
+from server.vlm.parts import ImageEmbedder, RecognitionHead, write_rows
+
+
+class SightwardForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """Tower, projector and safety tokens before a Llama language model, recognition rows after it.
+
+    Legend: B sequences, T positions, V vocabulary, H hidden size; the other letters as in
+    `server.vlm.parts`.
+    """
+
+    config_class = SightwardConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["LlamaDecoderLayer", "InvertedBottleneck"]  # noqa: RUF012
+    _tied_weights_keys = {  # noqa: RUF012 - transformers' own interface
+        "language_model.lm_head.weight": "language_model.model.embed_tokens.weight"
+    }
+
+    def __init__(self, config: SightwardConfig) -> None:
+        super().__init__(config)
+        self.embedder = ImageEmbedder(config)
+        self.language_model = LlamaForCausalLM(config.text_config)
+        self.recognition = RecognitionHead(config) if config.recognition_token_ids else None
+        self.post_init()
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """The language model's word embeddings."""
+        embeddings: torch.nn.Module = self.language_model.get_input_embeddings()
+        return embeddings
+
+    def set_input_embeddings(self, value: torch.nn.Module) -> None:
+        """Replace the language model's word embeddings."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        """The language model's vocabulary projection, tied to its word embeddings."""
+        head: torch.nn.Module = self.language_model.lm_head
+        return head
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        """Map uint8 pixels (B, 3, side, side) to what stands at image positions (B, S + P, H)."""
+        embeddings: Tensor = self.embedder(pixel_values)
+        return embeddings
+
+    def embed_inputs(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        tower_features: Tensor | None = None,
+    ) -> Tensor:
+        """Word embeddings (B, T, H) with image embeddings at the placeholders.
+
+        Images come as pixels or as cached tower features (images, P, C), in the order of their
+        placeholders. Raises ValueError when placeholders and images don't match in number.
+        """
+        placeholders = input_ids == self.config.image_token_id
+        embeddings: Tensor = self.get_input_embeddings()(input_ids)
+        if pixel_values is not None:
+            images = self.embedder(pixel_values)
+        elif tower_features is not None:
+            images = self.embedder.embed_features(tower_features)
+        else:
+            images = embeddings.new_empty(0, self.config.image_positions, embeddings.shape[-1])
+        if int(placeholders.sum()) != images.shape[0] * images.shape[1]:
+            raise ValueError(
+                f"{int(placeholders.sum())} image positions in the prompt, "
+                f"{images.shape[0]} images of {self.config.image_positions} positions given"
+            )
+        mask = placeholders.unsqueeze(-1).expand_as(embeddings)
+        return embeddings.masked_scatter(mask, images.to(embeddings.dtype))
+
+    def logits_of(self, hidden: Tensor) -> Tensor:
+        """Map last hidden states (..., H) to float32 logits (..., V), recognition rows written."""
+        words: Tensor = self.language_model.lm_head(hidden)
+        if self.recognition is None:
+            logits = words.float()
+            logits[..., self.config.image_token_id :] = torch.finfo(torch.float32).min
+            return logits
+        return write_rows(words, self.recognition(hidden), self.config)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        tower_features: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Next-token logits (B, T or `logits_to_keep`, V) and, with `labels`, the language loss."""
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("either input_ids or inputs_embeds must be given")
+            inputs_embeds = self.embed_inputs(input_ids, pixel_values, tower_features)
+        outputs = self.language_model.model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.logits_of(hidden[:, kept, :])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size
+            )
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As transformers does, but images are only read with the prompt, not at every token."""
+        first = kwargs.get("is_first_iteration", False)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+        if not first and kwargs.get("use_cache", True):
+            inputs.pop("pixel_values", None)
+            inputs.pop("tower_features", None)
+        return inputs
