@@ -78,14 +78,11 @@ def _make_engine(settings: Settings) -> Engine:
     """The engine on vLLM, imported only here: it takes seconds and much memory."""
     from server.engine.vllm_engine import VllmEngine
 
-    model: str | Path
-    if settings.model is None:
-        from server.vlm.assembly import assemble
+    if settings.model is not None:
+        return VllmEngine(settings.model, adapter=settings.adapter)
+    from server.vlm.assembly import MODEL_NAME, assemble
 
-        model = assemble()
-    else:
-        model = settings.model
-    return VllmEngine(model, adapter=settings.adapter)
+    return VllmEngine(assemble(), adapter=settings.adapter, name=MODEL_NAME)
 
 
 def main() -> None:

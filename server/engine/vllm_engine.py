@@ -271,6 +271,8 @@ async def _shut_down(llm: Any) -> None:
     if llm.output_handler is not None:
         llm.output_handler.cancel()
     await asyncio.to_thread(llm.shutdown)
+    # vLLM has closed its sockets by now and leaves the context they belong to open.
+    llm.engine_core.resources.ctx.destroy(linger=0)
 
 
 def _release_abandoned(loading: "asyncio.Future[LoadedModel]") -> None:

@@ -30,7 +30,7 @@ BF16_NOISE = 0.05
 
 JUDGE = "Is this picture fit for a general audience? Answer with yes or no."
 LETTERS = "What does the picture show? A: a flag. B: a knife. C: none of these. Answer by letter."
-# SmolLM2's own template: one string, no loop over parts.
+# Content is one string; SmolLM2's own template is of this kind.
 STRING_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -99,26 +99,23 @@ def unfinished(engine: VllmEngine) -> int:
     return int(engine._serving.llm.get_num_unfinished_requests())
 
 
+async def placeholders(engine: VllmEngine, checkpoint: Path) -> int:
+    """How many pictures a prompt about one picture has room for."""
+    assert engine._serving is not None
+    image_token = json.loads((checkpoint / "config.json").read_text())["image_token_id"]
+    return (await engine._serving.prompts.token_ids(LETTERS, with_image=True)).count(image_token)
+
+
+def use_string_template(checkpoint: Path) -> None:
+    (checkpoint / "chat_template.jinja").write_text(STRING_TEMPLATE)
+
+
 @pytest.fixture(scope="module")
 async def engine(reference_checkpoint: Path) -> AsyncIterator[VllmEngine]:
     running = VllmEngine(reference_checkpoint, name="reference")
     await running.start()
     yield running
     await running.stop()
-
-
-@pytest.fixture(scope="module")
-def plain_checkpoint(reference_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Any instruct VLM: the reference without rows, with a template of the plain-string kind."""
-    folder = tmp_path_factory.mktemp("plain") / "vlm"
-    shutil.copytree(reference_checkpoint, folder, symlinks=True)
-    config = json.loads((folder / "config.json").read_text())
-    del config["recognition_token_ids"]
-    (folder / "config.json").write_text(json.dumps(config))
-    for template in folder.glob("chat_template*"):
-        template.unlink()
-    (folder / "chat_template.jinja").write_text(STRING_TEMPLATE)
-    return folder
 
 
 def test_it_is_an_engine(reference_checkpoint: Path) -> None:
@@ -253,7 +250,7 @@ async def test_an_option_without_a_token_is_refused(engine: VllmEngine) -> None:
 
 
 async def test_a_plain_vlm_answers_lettered_questions_and_outlives_its_core(
-    plain_checkpoint: Path, engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
+    plain_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = VllmEngine(plain_checkpoint)
     with pytest.raises(EngineUnavailableError):
@@ -262,20 +259,15 @@ async def test_a_plain_vlm_answers_lettered_questions_and_outlives_its_core(
 
     await plain.start()
     try:
-        assert plain.card.id == "vlm"
+        assert plain.card.id == plain_checkpoint.name
         assert not plain.card.has_recognition
-        assert plain.card.version != engine.card.version
-
         lettered = Question(LETTERS, ("A", "B", "C"), picture(20))
         judged, told = await asyncio.gather(plain.ask(judge(20)), plain.ask(lettered))
         assert judged.recognition is None
         assert set(told.option_mass) == {"A", "B", "C"}
         assert 0.0 < sum(told.option_mass.values()) <= 1.0 + 1e-6
 
-        assert plain._serving is not None
-        prompt = await plain._serving.prompts.token_ids(LETTERS, with_image=True)
-        image_token = json.loads((plain_checkpoint / "config.json").read_text())["image_token_id"]
-        assert prompt.count(image_token) == 1
+        assert await placeholders(plain, plain_checkpoint) == 1
 
         # The core is killed under a question: it ends at once, and nothing is answered any more.
         arrived = arrival(plain, monkeypatch)
@@ -288,9 +280,12 @@ async def test_a_plain_vlm_answers_lettered_questions_and_outlives_its_core(
             await plain.ask(judge(21))
         assert not await plain.ready()
 
+        # It comes back, here with a template that takes one string instead of a list of parts.
         await plain.stop()
+        use_string_template(plain_checkpoint)
         await plain.start()
         assert await plain.ready()
+        assert await placeholders(plain, plain_checkpoint) == 1
 
         # Stopping ends what is being asked.
         arrived = arrival(plain, monkeypatch)
