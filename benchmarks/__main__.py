@@ -1,6 +1,7 @@
 """The command line: ``python -m benchmarks served`` and ``python -m benchmarks throughput``."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,6 +94,8 @@ def _finish(record: Mapping[str, Any], tables: list[Table], out: Path, console: 
 
 def main() -> None:
     """Run the command; what can't be measured is said in one line."""
+    # As an exception, so that the processes a benchmark has started end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except SightwardError as error:

@@ -26,7 +26,7 @@ from benchmarks.records import DataOrigin, build_record
 from benchmarks.server_process import ServerProcess
 from benchmarks.stats import Spread, spread
 
-_READY_TIMEOUT_S = 300.0
+_READY_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
