@@ -199,8 +199,8 @@ class SightwardForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiMo
         return write_rows(words, self.recognition(hidden_states), self.config)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-        """Load a checkpoint by its own names; the tied output projection is skipped."""
-        loader = AutoWeightsLoader(self, skip_prefixes=["language_model.lm_head."])
+        """Load a checkpoint by its own names."""
+        loader = AutoWeightsLoader(self)
         loaded: set[str] = loader.load_weights(weights)
         return loaded
 
