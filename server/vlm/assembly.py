@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from server.concepts.taxonomy import load_taxonomy
 from server.errors import SightwardError
@@ -57,6 +58,8 @@ def assemble(cache_dir: Path | None = None, *, delta_file: Path = DELTA_FILE) ->
                 _build(target, digest, delta_file)
     except OSError as error:
         raise AssemblyError(f"{error.strerror or error} ({error.filename or root})") from error
+    except SafetensorError as error:  # how the weights' writer reports a full disk
+        raise AssemblyError(f"{error} ({root})") from error
     return target
 
 

@@ -1,0 +1,174 @@
+"""The checkpoint cache: whole or absent, whatever happens while it is built."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from server.vlm import assembly
+from server.vlm.assembly import AssemblyError, assemble, is_whole, read_digest
+
+# Stands in for the ten seconds of a real build; what is tested here is everything around it.
+QUICK_BUILD = """
+import sys, time
+from pathlib import Path
+from server.vlm import assembly
+
+def write(folder, delta_file):
+    (folder / "model.safetensors").write_bytes(b"weights" * 1000)
+    if "half" in sys.argv:
+        print("half way", flush=True)
+        time.sleep(600)
+    time.sleep(0.3)
+    (folder / "config.json").write_text("{}")
+    with open(sys.argv[2], "a") as log:
+        log.write("built\\n")
+
+assembly._write_checkpoint = write
+print(assembly.assemble(Path(sys.argv[1])), flush=True)
+"""
+
+
+def builder(cache: Path, log: Path, *more: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", textwrap.dedent(QUICK_BUILD), str(cache), str(log), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def quick_build(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Replace the build by two small files; the list grows by one a build."""
+    built: list[Path] = []
+
+    def write(folder: Path, delta_file: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"weights")
+        (folder / "config.json").write_text("{}")
+        built.append(delta_file)
+
+    monkeypatch.setattr(assembly, "_write_checkpoint", write)
+    return built
+
+
+def leftovers(cache: Path) -> list[Path]:
+    return list((cache / "models").glob(".*.partial"))
+
+
+def test_a_second_start_builds_nothing(tmp_path: Path, quick_build: list[Path]) -> None:
+    first = assemble(tmp_path)
+    assert assemble(tmp_path) == first
+    assert len(quick_build) == 1
+    digest = read_digest(first)
+    assert digest is not None
+    assert first.name.endswith(digest[:12])
+
+
+def test_two_servers_that_start_at_once_share_one_build(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    servers = [builder(tmp_path, log) for _ in range(3)]
+    answers = {server.communicate(timeout=120)[0].strip() for server in servers}
+    assert [server.returncode for server in servers] == [0, 0, 0]
+    assert len(answers) == 1
+    assert is_whole(Path(answers.pop()))
+    assert log.read_text() == "built\n"
+
+
+def test_a_kill_half_way_leaves_nothing_that_is_used(
+    tmp_path: Path, quick_build: list[Path]
+) -> None:
+    server = builder(tmp_path, tmp_path / "log", "half")
+    assert server.stdout is not None
+    assert server.stdout.readline() == "half way\n"
+    server.send_signal(signal.SIGKILL)
+    server.communicate(timeout=60)
+    assert len(leftovers(tmp_path)) == 1
+
+    checkpoint = assemble(tmp_path)
+
+    assert is_whole(checkpoint)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove", "manifest"])
+def test_a_corrupt_file_is_found_and_rebuilt(
+    tmp_path: Path, quick_build: list[Path], harm: str
+) -> None:
+    checkpoint = assemble(tmp_path)
+    weights = checkpoint / "model.safetensors"
+    if harm == "flip":
+        weights.write_bytes(b"Weights")
+    elif harm == "cut":
+        weights.write_bytes(b"weigh")
+    elif harm == "remove":
+        weights.unlink()
+    else:
+        (checkpoint / "sightward_manifest.json").write_text("{")
+    assert not is_whole(checkpoint)
+
+    assert assemble(tmp_path) == checkpoint
+
+    assert is_whole(checkpoint)
+    assert weights.read_bytes() == b"weights"
+    assert len(quick_build) == 2
+    assert leftovers(tmp_path) == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(folder: Path, delta_file: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"wei")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(assembly, "_write_checkpoint", write)
+    with pytest.raises(AssemblyError, match="No space left"):
+        assemble(tmp_path)
+    assert leftovers(tmp_path) == []
+    assert not any((tmp_path / "models").glob(f"{assembly.MODEL_NAME}-*"))
+
+
+def test_a_real_build_against_a_limit_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    # The kernel refuses to let any file grow past 50 MB: the weights' own writer fails half way.
+    script = f"""
+        import resource
+        from pathlib import Path
+        from server.vlm.assembly import AssemblyError, assemble
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000_000, 50_000_000))
+        try:
+            assemble(Path({str(tmp_path)!r}))
+        except AssemblyError as error:
+            print("refused:", error.reason)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert run.stdout.startswith("refused:")
+    assert leftovers(tmp_path) == []
+    assert not any((tmp_path / "models").glob(f"{assembly.MODEL_NAME}-*"))
+
+
+def test_another_delta_makes_another_checkpoint(tmp_path: Path, quick_build: list[Path]) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"1")
+    other.write_bytes(b"2")
+    assert assemble(tmp_path, delta_file=one) != assemble(tmp_path, delta_file=other)
+
+
+def test_a_missing_delta_is_said(tmp_path: Path) -> None:
+    with pytest.raises(AssemblyError, match=r"gone\.safetensors"):
+        assemble(tmp_path, delta_file=tmp_path / "gone.safetensors")
+
+
+def test_the_shipped_checkpoint_is_one_directory_without_code(reference_checkpoint: Path) -> None:
+    assert is_whole(reference_checkpoint)
+    assert {path.suffix for path in reference_checkpoint.iterdir()} <= {
+        ".json",
+        ".jinja",
+        ".safetensors",
+    }
+    config = json.loads((reference_checkpoint / "config.json").read_text())
+    assert "auto_map" not in config
+    assert config["architectures"] == ["SightwardForConditionalGeneration"]
