@@ -19,7 +19,7 @@ import httpx2
 from server.errors import SightwardError
 
 _HOST = "127.0.0.1"
-_POLL_INTERVAL_S = 0.2
+_POLL_INTERVAL_S = 0.5
 _LOG_TAIL_CHARS = 2000
 
 
