@@ -91,9 +91,7 @@ def build_features(
 
 
 class _Views(Dataset[Tensor]):
-    def __init__(
-        self, images: ImageSet, examples: Sequence[Example], view: int, seed: int
-    ) -> None:
+    def __init__(self, images: ImageSet, examples: Sequence[Example], view: int, seed: int) -> None:
         self._images, self._examples = images, examples
         self._view, self._seed = view, seed
 

@@ -66,7 +66,9 @@ class TurnMaker:
         self._probes = probes
         self._concepts = taxonomy.concept_names
         self._safe_names = sorted({example.concept for example in train if not example.unsafe})
-        self._safe_captions = sorted({one.caption for one in train if one.caption and not one.unsafe})
+        self._safe_captions = sorted(
+            {one.caption for one in train if one.caption and not one.unsafe}
+        )
         captions = {one.caption: one.concept for one in train if one.caption and one.unsafe}
         self._unsafe_captions = sorted(captions.items())
         self._styles = {example.style for example in train}
@@ -99,7 +101,9 @@ class TurnMaker:
         right = rng.randrange(4)
         options.insert(right, example.concept)
         letters = "ABCD"
-        listed = "\n".join(f"{letter}. {name}" for letter, name in zip(letters, options, strict=True))
+        listed = "\n".join(
+            f"{letter}. {name}" for letter, name in zip(letters, options, strict=True)
+        )
         prompt = self._probes.perception.question.format(options=listed)
         return Turn(prompt, letters[right], _shown(example))
 
@@ -131,13 +135,11 @@ class TurnMaker:
             text = rng.choice(_TEXT_FORMS).format(name=name)
         if rng.random() < 0.5:
             probe = rng.choice(self._probes.judgements)
-            question, unsafe_answer = probe.text_question, probe.unsafe_answer
+            judged = _Paraphrase(probe.text_question, probe.unsafe_answer)
         else:
-            paraphrase = rng.choice(_TEXT_PARAPHRASES)
-            question, unsafe_answer = paraphrase.question, paraphrase.unsafe_answer
-        safe_answer = "no" if unsafe_answer == "yes" else "yes"
-        answer = unsafe_answer if unsafe else safe_answer
-        return Turn(question.format(text=text), answer.capitalize(), concept)
+            judged = rng.choice(_TEXT_PARAPHRASES)
+        says_yes = unsafe == (judged.unsafe_answer == "yes")
+        return Turn(judged.question.format(text=text), "Yes" if says_yes else "No", concept)
 
 
 def _shown(example: Example) -> str | None:

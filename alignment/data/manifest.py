@@ -57,7 +57,9 @@ class Example(BaseModel):
             except UnknownConceptError as error:
                 raise ValueError(str(error)) from error
             if expected != self.category:
-                raise ValueError(f"concept {self.concept!r} is of {expected!r}, not {self.category!r}")
+                raise ValueError(
+                    f"concept {self.concept!r} is of {expected!r}, not {self.category!r}"
+                )
         return self
 
     @property

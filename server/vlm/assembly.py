@@ -119,7 +119,7 @@ def _write_checkpoint(folder: Path, delta_file: Path) -> None:
     tied = "language_model.lm_head.weight"
     base = {name: value for name, value in model.state_dict().items() if name != tied}
     model.load_state_dict(merge_delta(base, delta, delta_file), strict=False)
-    model = model.to(torch.bfloat16)
+    model.to(torch.bfloat16)  # type: ignore[arg-type]
     model.save_pretrained(folder)
     tokenizer: Any = base_tokenizer()
     SightwardProcessor(

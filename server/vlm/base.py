@@ -43,6 +43,10 @@ def base_config(*, grid: int, safety_tokens: int, recognition_hidden: int) -> Si
     language["vocab_size"] = -(-used // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
     for field in ("_name_or_path", "architectures", "dtype", "transformers_version"):
         language.pop(field, None)
+    # transformers takes these three for any configuration, but declares them for none.
+    special: dict[str, Any] = {
+        name: language[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")
+    }
     return SightwardConfig(
         text_config=language,
         grid=grid,
@@ -50,9 +54,7 @@ def base_config(*, grid: int, safety_tokens: int, recognition_hidden: int) -> Si
         recognition_hidden=recognition_hidden,
         image_token_id=words,
         recognition_token_ids=rows,
-        bos_token_id=language["bos_token_id"],
-        eos_token_id=language["eos_token_id"],
-        pad_token_id=language["pad_token_id"],
+        **special,
     )
 
 
@@ -65,16 +67,17 @@ def base_tokenizer() -> Any:
 
 
 def base_model(config: SightwardConfig, *, seed: int) -> SightwardForConditionalGeneration:
-    """Packaged weights in float32; projector, safety tokens and recognition head drawn by `seed`."""
+    """Packaged weights in float32; our own parts (projector, tokens, head) drawn by `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SightwardForConditionalGeneration(config)
     model.embedder.tower.load_state_dict(load_tower_weights())
     language = load_language_weights()
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        language[name] = _pad_rows(language[name], config.text_config.vocab_size)  # type: ignore[union-attr]
+        language[name] = _pad_rows(language[name], config.text_config.vocab_size)
     model.language_model.load_state_dict(language)
-    return model.float().eval()
+    model.train(False)
+    return model
 
 
 def _pad_rows(weight: Tensor, rows: int) -> Tensor:

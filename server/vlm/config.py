@@ -29,12 +29,12 @@ class SightwardConfig(PreTrainedConfig):
     model_type = MODEL_TYPE
     sub_configs = {"text_config": LlamaConfig}  # noqa: RUF012 - transformers' own interface
 
-    text_config: dict | PreTrainedConfig | None = None  # type: ignore[type-arg]
+    text_config: Any = None  # given as a dict or a LlamaConfig, kept as a LlamaConfig
     grid: int = 6
     safety_tokens: int = 4
     recognition_hidden: int = 256
     image_token_id: int = 0
-    recognition_token_ids: dict | None = None  # type: ignore[type-arg]
+    recognition_token_ids: Any = None
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -44,7 +44,7 @@ class SightwardConfig(PreTrainedConfig):
             self.text_config = LlamaConfig()
         # vLLM builds the language model by this name, from the text configuration alone.
         self.text_config.architectures = ["LlamaForCausalLM"]
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
 
     @property
     def image_positions(self) -> int:
@@ -72,4 +72,3 @@ def lay_out_rows(
         "concepts": {name: first_id + len(names) + i for i, name in enumerate(concepts)},
         "none": none_id,
     }
-

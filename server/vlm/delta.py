@@ -53,7 +53,9 @@ class Delta:
 
 def write_delta(path: Path, delta: Delta) -> None:
     """Write a delta in bf16."""
-    tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in delta.tensors.items()}
+    tensors = {
+        name: tensor.to(torch.bfloat16).contiguous() for name, tensor in delta.tensors.items()
+    }
     save_file(tensors, path, {"format": _FORMAT, "shape": json.dumps(asdict(delta.shape))})
 
 

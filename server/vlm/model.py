@@ -1,6 +1,6 @@
 """The reference VLM in transformers: for training, alignment and a slow but plain way to ask it."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,10 +18,11 @@ class SightwardForConditionalGeneration(PreTrainedModel, GenerationMixin):
     `server.vlm.parts`.
     """
 
+    config: SightwardConfig
     config_class = SightwardConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]  # noqa: RUF012 - transformers' own interface
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["LlamaDecoderLayer", "InvertedBottleneck"]  # noqa: RUF012
@@ -34,7 +35,7 @@ class SightwardForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.embedder = ImageEmbedder(config)
         self.language_model = LlamaForCausalLM(config.text_config)
         self.recognition = RecognitionHead(config) if config.recognition_token_ids else None
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """The language model's word embeddings."""
@@ -126,7 +127,7 @@ class SightwardForConditionalGeneration(PreTrainedModel, GenerationMixin):
             )
         return CausalLMOutputWithPast(
             loss=loss,
-            logits=logits,
+            logits=cast("torch.FloatTensor", logits),
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -135,7 +136,7 @@ class SightwardForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As transformers does, but images are only read with the prompt, not at every token."""
         first = kwargs.get("is_first_iteration", False)
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
         if not first and kwargs.get("use_cache", True):
             inputs.pop("pixel_values", None)
             inputs.pop("tower_features", None)

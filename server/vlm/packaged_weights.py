@@ -6,7 +6,7 @@ SmolLM2-135M-Instruct as a quantised GGUF, which transformers dequantises.
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -86,7 +86,5 @@ def load_tokenizer() -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer
 
     path = language_file()
-    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
-        str(path.parent), gguf_file=path.name
-    )
-    return tokenizer
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    return cast("PreTrainedTokenizerFast", tokenizer)

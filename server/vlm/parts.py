@@ -40,7 +40,7 @@ class ImageEmbedder(nn.Module):
 
     def __init__(self, config: SightwardConfig) -> None:
         super().__init__()
-        hidden_size = config.text_config.hidden_size  # type: ignore[union-attr]
+        hidden_size = config.text_config.hidden_size
         self.tower = EfficientNetLite2Tower(config.grid)
         self.projector = Projector(hidden_size)
         self.safety_tokens = nn.Parameter(torch.empty(config.safety_tokens, hidden_size))
@@ -66,7 +66,7 @@ class RecognitionHead(nn.Module):
 
     def __init__(self, config: SightwardConfig) -> None:
         super().__init__()
-        hidden_size = config.text_config.hidden_size  # type: ignore[union-attr]
+        hidden_size = config.text_config.hidden_size
         self.linear_1 = nn.Linear(hidden_size, config.recognition_hidden)
         self.linear_2 = nn.Linear(config.recognition_hidden, len(config.recognition_rows))
 

@@ -20,8 +20,13 @@ class SightwardImageProcessor(BaseImageProcessor):
     def preprocess(self, images: Any, return_tensors: Any = None, **kwargs: Any) -> BatchFeature:
         """Turn one or more pictures into ``pixel_values`` uint8 (B, 3, side, side)."""
         del kwargs
-        pixels = [to_pixels(_as_picture(image)) for image in make_flat_list_of_images(images)]
+        pixels = [to_pixels(_as_picture(image)) for image in _flat(images)]
         return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)
+
+
+def _flat(images: Any) -> list[Any]:
+    pictures: Any = make_flat_list_of_images(images)
+    return list(pictures)
 
 
 def _as_picture(image: Any) -> Image.Image:
@@ -39,7 +44,6 @@ class SightwardProcessor(ProcessorMixin):
     `image_positions` is how many placeholders stand for one picture.
     """
 
-
     def __init__(
         self,
         image_processor: Any = None,
@@ -50,7 +54,9 @@ class SightwardProcessor(ProcessorMixin):
     ) -> None:
         self.image_positions = image_positions
         self.image_token = IMAGE_TOKEN
-        super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
+        super().__init__(  # type: ignore[no-untyped-call]
+            image_processor, tokenizer, chat_template=chat_template, **kwargs
+        )
 
     def __call__(
         self,
@@ -61,7 +67,7 @@ class SightwardProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Encode prompts and the pictures of their placeholders; either may be left out."""
         data: dict[str, Any] = {}
-        if images is not None and len(pictures := make_flat_list_of_images(images)) > 0:
+        if images is not None and (pictures := _flat(images)):
             data.update(self.image_processor(pictures, return_tensors=return_tensors))
         if text is not None:
             texts = [text] if isinstance(text, str) else list(text)

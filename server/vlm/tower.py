@@ -82,7 +82,8 @@ class InvertedBottleneck(nn.Module):
         """Map (B, in, H, W) to (B, out, ceil(H / stride), ceil(W / stride))."""
         h = x if self.expand is None else F.relu6(self.expand(x))
         h = self.project(F.relu6(self.depthwise(h)))
-        return x + h if self.residual else h
+        out: Tensor = x + h if self.residual else h
+        return out
 
 
 class EfficientNetLite2Tower(nn.Module):
@@ -117,7 +118,8 @@ class EfficientNetLite2Tower(nn.Module):
             x = block(x)
         x = F.relu6(self.head(x))
         x = F.adaptive_avg_pool2d(x, self.grid)
-        return x.flatten(2).transpose(1, 2).contiguous()
+        positions: Tensor = x.flatten(2).transpose(1, 2).contiguous()
+        return positions
 
 
 def fold_batch_norms(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -150,15 +150,17 @@ class SightwardForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiMo
         super().__init__()
         config: SightwardConfig = vllm_config.model_config.hf_config
         self.config = config
-        with self._mark_tower_model(vllm_config, "image"):
-            self.embedder = ImageEmbedder(config)
-        with self._mark_language_model(vllm_config):
+        with self._mark_tower_model(vllm_config, "image"):  # type: ignore[operator]
+            self.embedder: ImageEmbedder = ImageEmbedder(config)
+        with self._mark_language_model(vllm_config):  # type: ignore[operator]
             self.language_model = init_vllm_registered_model(
                 vllm_config=vllm_config,
                 hf_config=config.text_config,
                 prefix=maybe_prefix(prefix, "language_model"),
             )
-        self.recognition = RecognitionHead(config) if config.recognition_token_ids else None
+        self.recognition: RecognitionHead | None = (
+            RecognitionHead(config) if config.recognition_token_ids else None
+        )
         self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
 
     def embed_multimodal(self, **kwargs: object) -> MultiModalEmbeddings:
@@ -189,11 +191,11 @@ class SightwardForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiMo
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
         """Float32 logits (N, V) with the recognition rows written."""
-        words = self.language_model.compute_logits(hidden_states)
+        words: Tensor | None = self.language_model.compute_logits(hidden_states)
         if words is None:
             return None
         if self.recognition is None:
-            logits = words.float()
+            logits: Tensor = words.float()
             logits[..., self.config.image_token_id :] = torch.finfo(torch.float32).min
             return logits
         return write_rows(words, self.recognition(hidden_states), self.config)

@@ -32,7 +32,10 @@ def test_a_restored_optimizer_goes_on_bit_for_bit() -> None:
     optimizer = MasterAdamW({"w": straight}, weight_decay=0.01)
     step(straight, optimizer)
     state = optimizer.state_dict()
-    state = {"masters": {k: v.clone() for k, v in state["masters"].items()}, "adamw": state["adamw"]}
+    state = {
+        "masters": {k: v.clone() for k, v in state["masters"].items()},
+        "adamw": state["adamw"],
+    }
     resumed = parameter()
     restored = MasterAdamW({"w": resumed}, weight_decay=0.01)
     restored.load_state_dict(state)

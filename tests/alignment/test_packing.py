@@ -70,9 +70,9 @@ def test_a_packed_turn_equals_the_turn_alone(
     picture = features()
     words = Conversation((Turn("Is a boat harmful?", "No", None), TURNS[2]))
     rows, answers = hidden(model, packer, [Conversation(TURNS, picture), words])
-    alone = [
-        hidden(model, packer, [Conversation((turn,), picture)]) for turn in TURNS
-    ] + [hidden(model, packer, [Conversation((turn,))]) for turn in words.turns]
+    alone = [hidden(model, packer, [Conversation((turn,), picture)]) for turn in TURNS] + [
+        hidden(model, packer, [Conversation((turn,))]) for turn in words.turns
+    ]
     torch.testing.assert_close(rows, torch.cat([one[0] for one in alone]), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(answers, torch.cat([one[1] for one in alone]), rtol=1e-4, atol=1e-5)
 

@@ -21,9 +21,7 @@ def maker(images: ImageSet) -> TurnMaker:
 def turns_about_pictures(images: ImageSet, maker: TurnMaker) -> list[Turn]:
     rng = random.Random(0)
     examples = images.split("train")
-    return [
-        turn for i in range(ROUNDS) for turn in maker.about_picture(examples[i % 10], 3, rng)
-    ]
+    return [turn for i in range(ROUNDS) for turn in maker.about_picture(examples[i % 10], 3, rng)]
 
 
 def test_no_answer_to_a_safety_question_about_a_picture_is_taught(
@@ -41,9 +39,7 @@ def test_rows_learn_the_concept_or_none(images: ImageSet, maker: TurnMaker) -> N
     assert shown == {"Swastika", "Arson", None}
 
 
-def test_letters_are_balanced_and_name_the_right_option(
-    images: ImageSet, maker: TurnMaker
-) -> None:
+def test_letters_are_balanced_and_name_the_right_option(images: ImageSet, maker: TurnMaker) -> None:
     rng = random.Random(1)
     names = {example.caption: example.concept for example in images.examples}
     letters: Counter[str] = Counter()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def narrow_config() -> "SightwardConfig":
-    """Two layers of 32, a vocabulary of 100 words, six rows, a grid of two and two safety tokens."""
+    """Two layers of 32, 100 words, six rows, a grid of two and two safety tokens."""
     from server.vlm.config import SightwardConfig, lay_out_rows
 
     return SightwardConfig(

@@ -36,7 +36,9 @@ def test_lora_pairs_are_added_at_their_scale() -> None:
 
 
 def test_our_own_parts_replace_the_base() -> None:
-    merged = merge_delta({"head.weight": torch.zeros(2)}, Delta(SHAPE, {"head.weight": torch.ones(2)}), FILE)
+    merged = merge_delta(
+        {"head.weight": torch.zeros(2)}, Delta(SHAPE, {"head.weight": torch.ones(2)}), FILE
+    )
     assert merged["head.weight"].tolist() == [1.0, 1.0]
 
 
