@@ -55,7 +55,8 @@ class RecognitionFigures:
     `category_balanced` is top-1 among nine categories and "none", the mean of `category_recalls`
     over the classes that occur. `concept_top1` is over the `unsafe` ones only, among all concepts
     and "none"; `concept_balanced` the same with every concept counting alike. None where the model
-    recognises nothing.
+    recognises nothing. A draw that misses a class of one or two examples averages over the others,
+    so the interval of a balanced figure lies to one side of its value where classes are tiny.
     """
 
     examples: int

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Self
 
 from PIL import Image
 
@@ -29,8 +29,6 @@ from server.engine.recognition import RecognitionRows
 from server.engine.vllm_loading import LoadOptions, engine_arguments
 from server.errors import SightwardError
 
-Mode = Literal["batch", "single"]
-
 _LOG_TAIL_CHARS = 2000
 
 
@@ -40,10 +38,10 @@ class RawVllmError(SightwardError):
 
 @dataclass(frozen=True, slots=True)
 class RawRun:
-    """One run over a folder: the wall clock of all of it, and of each picture in mode `single`."""
+    """One run over a folder: the wall clock of all of it, and of each call."""
 
     seconds: float
-    single_ms: tuple[float, ...]
+    call_ms: tuple[float, ...]
 
 
 class RawVllm:
@@ -94,18 +92,18 @@ class RawVllm:
         """Block until the model is loaded; raises `RawVllmError`."""
         self._answer()
 
-    def run(self, folder: Path, mode: Mode) -> RawRun:
-        """Decode and judge every file in `folder`: all in one call, or one after the other."""
+    def run(self, folder: Path, *, per_call: int) -> RawRun:
+        """Decode and judge every file in `folder`, `per_call` of them in each `LLM.generate`."""
         process = self._process
         if process is None or process.stdin is None:
             raise RuntimeError("the child process was not started")
         try:
-            process.stdin.write(json.dumps({"folder": str(folder), "mode": mode}) + "\n")
+            process.stdin.write(json.dumps({"folder": str(folder), "per_call": per_call}) + "\n")
             process.stdin.flush()
         except BrokenPipeError as error:
             raise self._ended_early() from error
         answer = self._answer()
-        return RawRun(seconds=answer["seconds"], single_ms=tuple(answer["single_ms"]))
+        return RawRun(seconds=answer["seconds"], call_ms=tuple(answer["call_ms"]))
 
     def _answer(self) -> dict[str, Any]:
         if self._process is None or self._process.stdout is None:
@@ -189,17 +187,15 @@ def _serve(checkpoint: Path, requests: IO[str], answers: IO[str]) -> None:
     for line in requests:
         request = json.loads(line)
         files = [path.read_bytes() for path in sorted(Path(request["folder"]).iterdir())]
-        single_ms: list[float] = []
+        per_call = request["per_call"]
+        call_ms: list[float] = []
         began_s = time.perf_counter()
-        if request["mode"] == "batch":
-            judge.judge(files)
-        else:
-            for file in files:
-                one_began_s = time.perf_counter()
-                judge.judge([file])
-                single_ms.append((time.perf_counter() - one_began_s) * 1000)
+        for first in range(0, len(files), per_call):
+            call_began_s = time.perf_counter()
+            judge.judge(files[first : first + per_call])
+            call_ms.append((time.perf_counter() - call_began_s) * 1000)
         seconds = time.perf_counter() - began_s
-        print(json.dumps({"seconds": seconds, "single_ms": single_ms}), file=answers, flush=True)
+        print(json.dumps({"seconds": seconds, "call_ms": call_ms}), file=answers, flush=True)
 
 
 def _main() -> None:
