@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from server.api.app import create_app
 from server.engine.protocol import Engine
-from server.errors import SettingsError
+from server.errors import DataFileError, SettingsError
 from server.settings import Settings, read_settings
 from server.telemetry import configure_logging
 
@@ -28,6 +28,7 @@ def serve(
     port: int | None = None,
     model: Annotated[str | None, Parameter(help="Checkpoint folder or hub id of a VLM.")] = None,
     adapter: Annotated[Path | None, Parameter(help="PEFT adapter for the model.")] = None,
+    probes: Annotated[Path | None, Parameter(help="File of questions to ask instead.")] = None,
 ) -> None:
     """Serve the moderation endpoint.
 
@@ -35,13 +36,19 @@ def serve(
     reference model is assembled from the installed packages.
     """
     try:
-        settings = read_settings(host=host, port=port, model=model, adapter=adapter)
+        settings = read_settings(host=host, port=port, model=model, adapter=adapter, probes=probes)
     except SettingsError as error:
         for problem in error.problems:
             print(f"sightward: {problem}", file=sys.stderr)
         sys.exit(_EXIT_BAD_SETTINGS)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
-    if not _serve(settings):
+    try:
+        has_engine = _serve(settings)
+    except DataFileError as error:
+        for problem in error.problems:
+            print(f"sightward: {error.path}: {problem}", file=sys.stderr)
+        sys.exit(_EXIT_BAD_SETTINGS)
+    if not has_engine:
         sys.exit(_EXIT_ENGINE_FAILED)
 
 

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """A checkpoint folder or hub id of any VLM that vLLM serves; None: the reference model."""
     adapter: Path | None = None
     """A PEFT adapter for `model`."""
+    probes: Path | None = None
+    """A file of questions in the format of the shipped one; None: the shipped one."""
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Accepted bearer keys, separated by commas; none: every caller is let in."""

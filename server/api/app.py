@@ -13,6 +13,7 @@ from server.api.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RecordM
 from server.api.moderate import CallHandler
 from server.api.services import Services
 from server.concepts.policy import default_policy
+from server.concepts.probes import load_probes
 from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Engine
 from server.ingest.pool import DecodePool
@@ -33,8 +34,10 @@ def create_app(
     """The service on `engine`, or on the one that `engine()` makes (in a thread: it may be slow).
 
     The engine starts in the background when the app does, and stops with it. `on_engine_failure` is
-    called once if it can't start.
+    called once if it can't start. Raises `DataFileError` when the settings name an unusable probe
+    file.
     """
+    probes = load_probes(settings.probes)
     metrics = Metrics()
     make_engine = engine if callable(engine) else lambda: engine
 
@@ -43,6 +46,7 @@ def create_app(
         decode_pool = DecodePool(settings.image_limits(), workers=settings.decode_threads)
         engine_host = EngineHost(
             make_engine,
+            probes,
             on_failure=on_engine_failure,
             readiness_timeout_s=settings.readiness_timeout_s,
         )

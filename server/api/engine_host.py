@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from server.concepts.probes import load_probes
+from server.concepts.probes import ProbeSet
 from server.engine.protocol import Engine, ModelCard
 from server.errors import EngineStartingError, EngineUnavailableError
 from server.moderator import Moderator
@@ -33,17 +33,19 @@ class EngineHost:
     """Owns one engine from `start` to `stop`.
 
     `make_engine` may be slow (it is called in a thread); `on_failure` is called once if the engine
-    can't be made or started, after the reason was logged.
+    can't be made or started, after the reason was logged. `probes` are the questions it is asked.
     """
 
     def __init__(
         self,
         make_engine: Callable[[], Engine],
+        probes: ProbeSet,
         *,
         on_failure: Callable[[], None],
         readiness_timeout_s: float,
     ) -> None:
         self._make_engine = make_engine
+        self._probes = probes
         self._on_failure = on_failure
         self._readiness_timeout_s = readiness_timeout_s
         self._engine: Engine | None = None
@@ -60,7 +62,7 @@ class EngineHost:
         try:
             self._engine = await asyncio.to_thread(self._make_engine)
             await self._engine.start()
-            moderator = Moderator(self._engine, load_probes())
+            moderator = Moderator(self._engine, self._probes)
         except Exception as error:
             # Whatever it was, a server without an engine must say so and not die silently.
             self._has_failed = True

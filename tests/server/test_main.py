@@ -1,14 +1,17 @@
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
 
 import server.__main__ as command_line
+from server.concepts.probes import PROBES_FILE
 from server.engine.protocol import Engine
 from server.engine.stub import StubEngine
 from server.settings import Settings, read_settings
@@ -51,6 +54,23 @@ def test_options_override_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     )
     (settings,) = served
     assert (settings.host, settings.port, settings.model) == ("0.0.0.0", 9000, "folder")
+
+
+def test_an_unusable_probe_file_ends_with_every_bad_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = json.loads(PROBES_FILE.read_text(encoding="utf-8"))
+    shipped["judgements"][1]["unsafe_answer"] = "perhaps"
+    del shipped["category"]
+    probes = tmp_path / "probes.json"
+    probes.write_text(json.dumps(shipped), encoding="utf-8")
+    monkeypatch.setattr(command_line, "configure_logging", lambda **options: None)
+    with pytest.raises(SystemExit) as raised:
+        command_line.app(["serve", "--probes", str(probes)])
+    assert raised.value.code == 2
+    said = capsys.readouterr().err
+    assert "judgements.1.unsafe_answer: " in said
+    assert "category: Field required" in said
 
 
 def test_serving_ends_when_the_engine_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:

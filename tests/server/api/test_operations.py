@@ -1,7 +1,9 @@
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -9,6 +11,7 @@ from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from server.api.app import create_app
+from server.concepts.probes import PROBES_FILE
 from server.engine.stub import StubEngine
 from server.settings import Settings
 
@@ -169,3 +172,20 @@ async def test_the_openapi_document_resolves(client: httpx2.AsyncClient) -> None
         node = document
         for step in reference.removeprefix("#/").split("/"):
             node = node[step.replace("~1", "/")]
+
+
+async def test_questions_of_ones_own_are_asked_and_named(
+    connect: Connect, engine: StubEngine, tmp_path: Path
+) -> None:
+    words = json.loads(PROBES_FILE.read_text(encoding="utf-8"))
+    words["judgements"][3]["text_question"] = "May all ages see {text}?"
+    probes = tmp_path / "probes.json"
+    probes.write_text(json.dumps(words), encoding="utf-8")
+    async with connect(probes=probes) as client, connect() as shipped:
+        versions = set()
+        for one in (client, shipped):
+            body = {"input": "a boat", "sightward": {"detail": True}}
+            answer = await one.post("/v1/moderations", json=body)
+            versions.add(answer.json()["results"][0]["sightward"]["model_version"])
+    assert len(versions) == 2
+    assert "May all ages see a boat?" in [question.text for question in engine.questions]
