@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cyclopts import App
-from safetensors.torch import load_file
 
-from alignment.checkpoint import WEIGHTS_NAME
+from alignment.checkpoint import load_weights
 from alignment.data.manifest import read_image_set
 from alignment.export import export_delta
 from alignment.recipes import SupervisedRecipe, reference_instruct, reference_pretrain
@@ -64,7 +63,7 @@ def instruct(
         Seed of everything random.
     """
     recipe = _override(reference_instruct(), steps, seed)
-    weights = load_file(start / WEIGHTS_NAME)
+    weights = load_weights(start)
     _say(train(recipe, read_image_set(data), run=run, start=weights, cache_root=cache_root()))
 
 

@@ -7,11 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from server.errors import SightwardError
 
 WEIGHTS_NAME = "weights.safetensors"
 _KEEP = 2
+
+
+class UnfinishedRunError(SightwardError):
+    """A run without its final weights; finish it first."""
+
+    def __init__(self, run: Path, reason: str) -> None:
+        super().__init__(f"{run} holds no finished weights: {reason}")
+        self.run = run
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,14 @@ def latest_checkpoint(run: Path) -> Checkpoint | None:
         return None
     state: dict[str, Any] = torch.load(paths[-1], map_location="cpu", weights_only=True)
     return Checkpoint(int(paths[-1].stem.removeprefix("checkpoint-")), state)
+
+
+def load_weights(run: Path) -> dict[str, Tensor]:
+    """Weights of a finished run, by parameter name; raises UnfinishedRunError."""
+    try:
+        return load_file(run / WEIGHTS_NAME)
+    except (OSError, SafetensorError) as error:
+        raise UnfinishedRunError(run, str(error)) from error
 
 
 def save_weights(run: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> Path:

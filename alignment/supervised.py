@@ -31,6 +31,7 @@ from alignment.recipes import SupervisedRecipe
 from alignment.tasks import TurnMaker
 from server.concepts.probes import load_probes
 from server.concepts.taxonomy import load_taxonomy
+from server.errors import SightwardError
 from server.vlm.base import base_config, base_model, base_tokenizer
 from server.vlm.model import SightwardForConditionalGeneration
 
@@ -152,8 +153,16 @@ def schedule(step: int, steps: int, warmup_steps: int) -> float:
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-class TrainingCollapsedError(RuntimeError):
+class TrainingCollapsedError(SightwardError):
     """The loss is no number any more; the last checkpoint is still good."""
+
+
+class StartWeightsError(SightwardError):
+    """The weights to start from have parameters that the recipe's model lacks."""
+
+    def __init__(self, unknown: Sequence[str]) -> None:
+        super().__init__(f"weights to start from don't fit the recipe: {', '.join(unknown)}")
+        self.unknown = tuple(unknown)
 
 
 class _Batches:
@@ -227,7 +236,7 @@ def _trainable_model(
         parameter.requires_grad_(True)
     unknown = model.load_state_dict(dict(start), strict=False).unexpected_keys
     if unknown:
-        raise ValueError(f"weights to start from don't fit the recipe: {', '.join(unknown)}")
+        raise StartWeightsError(unknown)
     model.to(torch.bfloat16)  # type: ignore[arg-type]
     model.train()
     return model

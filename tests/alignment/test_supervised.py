@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from alignment import supervised
+from alignment.checkpoint import UnfinishedRunError, load_weights
 from alignment.data.manifest import ImageSet
-from alignment.export import ExportError, export_delta
+from alignment.export import export_delta
 from alignment.recipes import Lora, SupervisedRecipe, reference_instruct, reference_pretrain
-from alignment.supervised import TrainingCollapsedError, schedule, train
+from alignment.supervised import StartWeightsError, TrainingCollapsedError, schedule, train
 from server.vlm.delta import read_delta
 
 
@@ -97,9 +98,23 @@ def test_a_loss_that_is_no_number_stops_the_run(
         )
 
 
-def test_an_unfinished_run_is_not_exported(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="no finished weights"):
+def test_an_unfinished_run_is_neither_exported_nor_started_from(tmp_path: Path) -> None:
+    with pytest.raises(UnfinishedRunError, match="no finished weights"):
         export_delta(tmp_path, tmp_path / "out")
+    (tmp_path / "weights.safetensors").write_bytes(b"cut short")
+    with pytest.raises(UnfinishedRunError, match="no finished weights"):
+        load_weights(tmp_path)
+
+
+def test_weights_of_another_model_are_refused(images: ImageSet, tmp_path: Path) -> None:
+    with pytest.raises(StartWeightsError, match=r"fit the recipe: elsewhere\.weight"):
+        train(
+            small(reference_pretrain(), steps=1),
+            images,
+            run=tmp_path / "run",
+            start={"elsewhere.weight": torch.ones(1)},
+            cache_root=tmp_path,
+        )
 
 
 def test_the_schedule_warms_up_and_ends_at_a_tenth() -> None:

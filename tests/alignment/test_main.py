@@ -1,0 +1,24 @@
+"""The command line: what goes wrong on purpose is one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "alignment", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_a_folder_without_a_manifest_is_said_in_one_line(tmp_path: Path) -> None:
+    ended = run("pretrain", str(tmp_path), "--run", str(tmp_path / "run"))
+    assert ended.returncode == 1
+    assert "manifest.jsonl" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_second_stage_needs_the_first(labelled_folder: Path, tmp_path: Path) -> None:
+    ended = run("instruct", str(labelled_folder), "--start", str(tmp_path / "none"))
+    assert ended.returncode == 1
+    assert "holds no finished weights" in ended.stderr
+    assert "Traceback" not in ended.stderr
