@@ -86,11 +86,8 @@ class SightwardForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def logits_of(self, hidden: Tensor) -> Tensor:
         """Map last hidden states (..., H) to float32 logits (..., V), recognition rows written."""
         words: Tensor = self.language_model.lm_head(hidden)
-        if self.recognition is None:
-            logits = words.float()
-            logits[..., self.config.image_token_id :] = torch.finfo(torch.float32).min
-            return logits
-        return write_rows(words, self.recognition(hidden), self.config)
+        rows = None if self.recognition is None else self.recognition(hidden)
+        return write_rows(words, rows, self.config)
 
     def forward(
         self,

@@ -77,13 +77,15 @@ class RecognitionHead(nn.Module):
         return F.linear(h, second.weight.float(), second.bias.float())
 
 
-def write_rows(words: Tensor, rows: Tensor, config: SightwardConfig) -> Tensor:
+def write_rows(words: Tensor, rows: Tensor | None, config: SightwardConfig) -> Tensor:
     """Overwrite the rows' columns of float32 logits (..., vocabulary) with the head's (..., R).
 
-    Every other column past the words (the image placeholder, padding) becomes impossible.
+    `rows` is None for a model without a recognition head. Every other column past the words (the
+    image placeholder, padding) becomes impossible.
     """
     ids = config.recognition_rows
     logits = words.float()
     logits[..., config.image_token_id :] = torch.finfo(torch.float32).min
-    logits[..., ids.start : ids.stop] = rows + ROW_SHIFT
+    if rows is not None:
+        logits[..., ids.start : ids.stop] = rows + ROW_SHIFT
     return logits

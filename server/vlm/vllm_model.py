@@ -7,7 +7,6 @@ equal those of the transformers model, so the checkpoint loads without a mapping
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
-import torch
 from torch import Tensor, nn
 from transformers import BatchFeature
 from vllm.config import VllmConfig
@@ -194,11 +193,8 @@ class SightwardForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiMo
         words: Tensor | None = self.language_model.compute_logits(hidden_states)
         if words is None:
             return None
-        if self.recognition is None:
-            logits: Tensor = words.float()
-            logits[..., self.config.image_token_id :] = torch.finfo(torch.float32).min
-            return logits
-        return write_rows(words, self.recognition(hidden_states), self.config)
+        rows = None if self.recognition is None else self.recognition(hidden_states)
+        return write_rows(words, rows, self.config)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
         """Load a checkpoint by its own names."""
