@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alignment.data.manifest import read_image_set
-from benchmarks.capabilities import Replayed, measure
 from benchmarks.endpoint import Endpoint
 from benchmarks.errors import MeasurementError
 from benchmarks.records import DataOrigin, build_record
 from benchmarks.replay import TextField, replay_images, replay_texts, text_of
+from benchmarks.served_figures import Replayed, measure
 
 
 @dataclass(frozen=True, slots=True)

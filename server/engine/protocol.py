@@ -4,17 +4,31 @@ A `Question` goes in (words, options, perhaps an image); an `Answer` comes out: 
 first-token probability each option got, and, from a model that carries recognition rows, what it
 sees. One question costs one prefill and one token. Engines know nothing of HTTP, policy or which
 option means "unsafe".
+
+Two seams: an `Engine` serves, one question at a time, from many callers at once. A `BatchEngine`
+measures: whole batches, reproducibly, and written answers beside single tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from PIL import Image
 
 from server.concepts.recognition import Recognition
+from server.errors import EngineError
 
-__all__ = ["Answer", "Engine", "ModelCard", "Question", "Recognition"]
+__all__ = [
+    "Answer",
+    "BatchEngine",
+    "Engine",
+    "ModelCard",
+    "Prompt",
+    "Question",
+    "Recognition",
+    "Sampling",
+    "Written",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,41 @@ class Answer:
 
     option_mass: Mapping[str, float]
     recognition: Recognition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A request for a written answer: the user turn without any template, and perhaps a picture.
+
+    `seed` makes a sampled answer reproducible; each prompt has its own, so that its answer does not
+    depend on how many others were sampled before it.
+    """
+
+    text: str
+    image: Image.Image | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How written answers are drawn; the defaults are those of S1's measurement."""
+
+    max_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A written answer without its end token.
+
+    `tokens` counts what was generated, the end token included. `is_complete` is False where the
+    answer was cut at `max_tokens`.
+    """
+
+    text: str
+    tokens: int
+    is_complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +123,38 @@ class Engine(Protocol):
 
     async def ask(self, question: Question) -> Answer:
         """Answer one question; concurrent calls are batched. Raises `EngineUnavailableError`."""
+        ...
+
+
+class BatchEngine(Protocol):
+    """Runs a VLM for a measurement. `start` before anything else; `stop` may be called twice.
+
+    The two batch methods answer a whole list together. A local engine gives the same list the same
+    answers, bit by bit, whatever it was asked before: it neither lets other questions into the
+    batch nor keeps anything from an earlier one. An `EngineError` in the list belongs to its own
+    question alone, e.g. one that is too long; an engine that can't answer at all raises
+    `EngineUnavailableError`.
+    """
+
+    @property
+    def card(self) -> ModelCard:
+        """The model that is asked; valid once `start` has returned."""
+        ...
+
+    async def start(self) -> None:
+        """Load the model; raises `EngineStartError` with the reason when it can't be asked."""
+        ...
+
+    async def stop(self) -> None:
+        """Release the model and its memory."""
+        ...
+
+    async def ask_all(self, questions: Sequence[Question]) -> list[Answer | EngineError]:
+        """The one-token answers, in the questions' order."""
+        ...
+
+    async def write_all(
+        self, prompts: Sequence[Prompt], sampling: Sampling
+    ) -> list[Written | EngineError]:
+        """The written answers, in the prompts' order."""
         ...

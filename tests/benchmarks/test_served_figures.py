@@ -1,8 +1,8 @@
 import pytest
 
 from alignment.data.manifest import Example
-from benchmarks.capabilities import Replayed, measure
 from benchmarks.endpoint import Judged
+from benchmarks.served_figures import Replayed, measure
 
 
 def example(

@@ -1,0 +1,1 @@
+"""What a VLM's answer says: response classifiers, shared by measurement and rewards."""
