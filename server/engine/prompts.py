@@ -48,11 +48,12 @@ class PromptBuilder:
                 self._kept.popitem(last=False)
         return list(kept)
 
-    async def engine_input(self, token_ids: list[int], image: Image.Image | None) -> Any:
+    async def engine_input(self, text: str, image: Image.Image | None) -> Any:
         """What `AsyncLLM.generate` takes: placeholder expanded, picture processed off this thread.
 
         Raises `QuestionTooLongError` when the picture's tokens and the words together don't fit.
         """
+        token_ids = await self.token_ids(text, with_image=image is not None)
         prompt: dict[str, object] = {"prompt_token_ids": token_ids}
         if image is not None:
             prompt["multi_modal_data"] = {"image": image}

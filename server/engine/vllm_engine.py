@@ -2,16 +2,19 @@
 
 One question costs one prefill and one token: the first token's probabilities of the options, and
 of the model's recognition rows where it has them, come back from the same forward pass. vLLM
-batches whatever is asked at the same time.
+batches whatever is asked at the same time. A measurement asks whole lists instead, reproducibly,
+and may ask for written answers.
 """
 
 import asyncio
 import gc
 import itertools
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -20,15 +23,26 @@ from server.engine.answer_tokens import AnswerTokens
 from server.engine.control_tokens import ControlTokens
 from server.engine.model_source import find_model
 from server.engine.prompts import PromptBuilder
-from server.engine.protocol import Answer, ModelCard, Question
+from server.engine.protocol import Answer, ModelCard, Prompt, Question, Sampling, Written
 from server.engine.recognition import RecognitionRows
+from server.engine.vllm_batch import BatchRequest, run_together
 from server.engine.vllm_loading import LoadedModel, LoadOptions, load_model
+from server.engine.vllm_requests import (
+    first_token_logprobs,
+    many_tokens,
+    one_token,
+    refusals,
+    written,
+)
 from server.errors import (
     EngineError,
     EngineStartError,
     EngineUnavailableError,
     UnusableAnswerError,
 )
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 # What every model must be able to say in one token: the judgement, and as many letters as the
 # longest list of options takes (a category of ten concepts, and "none of these").
@@ -59,7 +73,8 @@ class _Serving:
 
 
 class VllmEngine:
-    """Serves `model`, a checkpoint folder or a hub id, with vLLM; implements `Engine`.
+    """Serves `model`, a checkpoint folder or a hub id, with vLLM; implements `Engine`
+    and `BatchEngine`.
 
     `adapter`, `caches`, `dtype` and `max_model_len` are `LoadOptions`. `name` is the id on the card
     (default: the hub id or the folder's name). `probe_timeout_s` bounds `ready`.
@@ -89,7 +104,8 @@ class VllmEngine:
         self._request_number = itertools.count()
         self._lifecycle = asyncio.Lock()
         self._serving: _Serving | None = None
-        self._in_flight: set[asyncio.Task[Answer]] = set()
+        self._in_flight: set[asyncio.Task[Any]] = set()
+        self._batch_turn = asyncio.Lock()
         self._card: ModelCard | None = None
 
     @property
@@ -161,10 +177,30 @@ class VllmEngine:
         `EngineUnavailableError` when stopped or dead, `QuestionTooLongError`,
         `OptionWithoutTokenError`, `TooManyAnswerTokensError` and `UnusableAnswerError`.
         """
-        serving = self._serving
-        if serving is None:
+        return await self._until_stopped(self._answer(self._started(), question))
+
+    async def ask_all(self, questions: Sequence[Question]) -> list[Answer | EngineError]:
+        """The one-token answers to a whole list, reproducibly (see `vllm_batch`).
+
+        Nothing may be asked with `ask` meanwhile: it would join the batch. An error of `ask` that
+        belongs to one question stands in its place. Raises `EngineUnavailableError`.
+        """
+        return await self._until_stopped(self._ask_all(self._started(), questions))
+
+    async def write_all(
+        self, prompts: Sequence[Prompt], sampling: Sampling
+    ) -> list[Written | EngineError]:
+        """The written answers to a whole list, reproducibly; as `ask_all`."""
+        return await self._until_stopped(self._write_all(self._started(), prompts, sampling))
+
+    def _started(self) -> _Serving:
+        if self._serving is None:
             raise EngineUnavailableError("the engine is not started")
-        task = asyncio.ensure_future(self._answer(serving, question))
+        return self._serving
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Do `work` as a task that `stop` ends; raises `EngineUnavailableError` when it does."""
+        task = asyncio.ensure_future(work)
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
         try:
@@ -176,47 +212,85 @@ class VllmEngine:
             raise EngineUnavailableError("the engine was stopped") from None
 
     async def _answer(self, serving: _Serving, question: Question) -> Answer:
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         reading = serving.reading(question.options)
         try:
-            return reading.read(await self._first_token_logprobs(serving, question, reading))
+            outputs = serving.llm.generate(
+                await serving.prompts.engine_input(question.text, question.image),
+                one_token(reading.token_ids),
+                request_id=self._request_id(),
+                lora_request=self._lora_request(),
+            )
+            async with aclosing(outputs):
+                async for output in outputs:
+                    final = output
+            return reading.read(first_token_logprobs(final))
         except EngineDeadError as error:
             raise EngineUnavailableError("vLLM's engine process died") from error
-        except (EngineGenerateError, VLLMClientError, ValueError) as error:
-            # ValueError: a model's own processor refuses a picture, say for its aspect ratio.
+        except refusals() as error:
             raise UnusableAnswerError(f"vLLM refused the question: {error}") from error
 
-    async def _first_token_logprobs(
-        self, serving: _Serving, question: Question, reading: AnswerReading
-    ) -> dict[int, float]:
-        """Natural-log probabilities of `reading.token_ids` and of the greedily chosen token."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+    async def _ask_all(
+        self, serving: _Serving, questions: Sequence[Question]
+    ) -> list[Answer | EngineError]:
+        readings = [_caught(serving.reading, question.options) for question in questions]
+        asked = [
+            self._request(serving, question.text, question.image, one_token(reading.token_ids))
+            for question, reading in zip(questions, readings, strict=True)
+            if not isinstance(reading, EngineError)
+        ]
+        outputs = iter(await self._run_together(serving, asked))
 
-        image = question.image
-        token_ids = await serving.prompts.token_ids(question.text, with_image=image is not None)
-        engine_input = await serving.prompts.engine_input(token_ids, image)
-        sampling = SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            logprob_token_ids=list(reading.token_ids),
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+        def answer(reading: AnswerReading) -> Answer | EngineError:
+            output = next(outputs)
+            if isinstance(output, EngineError):
+                return output
+            return _caught(reading.read, first_token_logprobs(output))
+
+        return [one if isinstance(one, EngineError) else answer(one) for one in readings]
+
+    async def _write_all(
+        self, serving: _Serving, prompts: Sequence[Prompt], sampling: Sampling
+    ) -> list[Written | EngineError]:
+        requests = [
+            self._request(serving, one.text, one.image, many_tokens(sampling, one.seed))
+            for one in prompts
+        ]
+        outputs = await self._run_together(serving, requests)
+        return [one if isinstance(one, EngineError) else written(one) for one in outputs]
+
+    async def _run_together(
+        self, serving: _Serving, requests: Sequence[BatchRequest]
+    ) -> list[Any | EngineError]:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        async with self._batch_turn:
+            try:
+                ended = await run_together(
+                    serving.llm, requests, returned=(EngineError, *refusals())
+                )
+            except EngineDeadError as error:
+                raise EngineUnavailableError("vLLM's engine process died") from error
+        return [
+            UnusableAnswerError(f"vLLM refused the question: {one}")
+            if isinstance(one, Exception) and not isinstance(one, EngineError)
+            else one
+            for one in ended
+        ]
+
+    def _request(
+        self, serving: _Serving, text: str, image: Image.Image | None, sampling: Any
+    ) -> BatchRequest:
+        return BatchRequest(
+            id=self._request_id(),
+            render=partial(serving.prompts.engine_input, text, image),
+            sampling=sampling,
+            lora=self._lora_request(),
         )
-        outputs = serving.llm.generate(
-            engine_input,
-            sampling,
-            request_id=f"question-{next(self._request_number)}",
-            lora_request=self._lora_request(),
-        )
-        logprobs: dict[int, float] = {}
-        async with aclosing(outputs):
-            async for output in outputs:
-                for position in output.outputs[0].logprobs or ():
-                    logprobs = {i: float(entry.logprob) for i, entry in position.items()}
-        return logprobs
+
+    def _request_id(self) -> str:
+        return f"question-{next(self._request_number)}"
 
     def _lora_request(self) -> Any:
         adapter = self._options.adapter
@@ -236,6 +310,14 @@ class VllmEngine:
         colour = (shade % 256, shade // 256 % 256, shade // 65536 % 256)
         picture = Image.new("RGB", _PROBE_SIZE, colour)
         return Question(text=_PROBE_TEXT, options=("yes", "no"), image=picture)
+
+
+def _caught(read: Callable[[Given], Result], given: Given) -> Result | EngineError:
+    """What `read` gives, or the error that belongs to this question alone."""
+    try:
+        return read(given)
+    except EngineError as error:
+        return error
 
 
 def _prepare(loaded: LoadedModel) -> _Serving:
