@@ -36,8 +36,8 @@ async def run_together(
     """
     waiting: list[Any] = []
     try:
-        await llm.pause_generation(mode="keep", clear_cache=True)
         try:
+            await llm.pause_generation(mode="keep", clear_cache=True)
             for request in requests:
                 # One by one: an interruption must find those that were handed over.
                 waiting.append(await _hand_over(llm, request, returned))  # noqa: PERF401

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,15 @@ from PIL import Image
 from prometheus_client import REGISTRY
 from transformers import AutoTokenizer
 
-from server.engine.protocol import Answer, Engine, Question
+from server.engine.protocol import (
+    Answer,
+    BatchEngine,
+    Engine,
+    Prompt,
+    Question,
+    Sampling,
+    Written,
+)
 from server.engine.vllm_engine import VllmEngine
 from server.errors import (
     EngineStartError,
@@ -119,9 +128,9 @@ async def engine(reference_checkpoint: Path) -> AsyncIterator[VllmEngine]:
 
 
 def test_it_is_an_engine(reference_checkpoint: Path) -> None:
-    def needs(engine: Engine) -> None: ...
+    def needs(serving: Engine, measured: BatchEngine) -> None: ...
 
-    needs(VllmEngine(reference_checkpoint))
+    needs(VllmEngine(reference_checkpoint), VllmEngine(reference_checkpoint))
 
 
 async def test_the_card_names_the_model_and_its_rows(
@@ -247,6 +256,70 @@ async def test_a_question_beyond_the_context_is_refused(engine: VllmEngine) -> N
 async def test_an_option_without_a_token_is_refused(engine: VllmEngine) -> None:
     with pytest.raises(OptionWithoutTokenError):
         await engine.ask(Question(JUDGE, ("undecidedly", "no"), picture(5)))
+
+
+async def test_a_batch_gets_the_same_answers_bit_by_bit_whatever_came_before(
+    engine: VllmEngine,
+) -> None:
+    batch = [judge(30), by_text("a kitten"), judge(31), replace(judge(30), text=LETTERS + " ")]
+    batch[3] = replace(batch[3], options=("A", "B", "C"))
+
+    first = await engine.ask_all(batch)
+    await engine.ask_all([judge(number) for number in range(40, 47)])
+    await engine.ask(judge(30))
+
+    assert await engine.ask_all(batch) == first
+    alone = [await engine.ask(question) for question in batch]
+    for one, other in zip(first, alone, strict=True):
+        assert isinstance(one, Answer)
+        assert same(one, other)
+
+
+async def test_in_a_batch_a_question_that_can_not_be_asked_fails_alone(engine: VllmEngine) -> None:
+    no_token = Question(JUDGE, ("undecidedly", "no"), picture(5))
+    answers = await engine.ask_all(
+        [by_text("word " * 20_000), judge(50), no_token, by_text("a kitten")]
+    )
+
+    assert isinstance(answers[0], QuestionTooLongError)
+    assert isinstance(answers[1], Answer)
+    assert isinstance(answers[2], OptionWithoutTokenError)
+    assert isinstance(answers[3], Answer)
+
+
+async def test_written_answers_are_reproducible_and_say_whether_they_ended(
+    engine: VllmEngine,
+) -> None:
+    prompts = [Prompt("Describe this picture.", picture(60), seed=seed) for seed in range(4)]
+    prompts.append(Prompt("Name a colour."))
+
+    first = await engine.write_all(prompts, Sampling(max_tokens=24))
+    again = await engine.write_all(prompts, Sampling(max_tokens=24))
+    (cut,) = await engine.write_all(prompts[:1], Sampling(max_tokens=1))
+
+    assert again == first
+    for one in first:
+        assert isinstance(one, Written)
+        assert one.text
+        assert 1 <= one.tokens <= 24
+    assert isinstance(cut, Written)
+    assert (cut.tokens, cut.is_complete) == (1, False)
+
+
+async def test_an_interrupted_batch_leaves_an_engine_that_answers(
+    engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = arrival(engine, monkeypatch)
+    batch = [by_text("word " * 1000 + str(number)) for number in range(8)]
+    asked = asyncio.ensure_future(engine.ask_all(batch))
+    await asyncio.wait_for(arrived.wait(), timeout=30)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+
+    assert unfinished(engine) == 0
+    assert isinstance((await engine.ask_all([judge(51)]))[0], Answer)
+    assert await engine.ready()
 
 
 async def test_a_plain_vlm_answers_lettered_questions_and_outlives_its_core(
