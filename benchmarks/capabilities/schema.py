@@ -179,12 +179,16 @@ class Figures(_Part):
 
 
 class Model(_Part):
-    """Which model answered: its card, the engine that ran it and what read its answers."""
+    """Which model answered: its card, the engine that ran it, and what read its answers by mode.
+
+    `readers` has a mode's classifiers of judged and of lettered answers, and under ``open`` what
+    scored open ones.
+    """
 
     id: str
     version: str
     engine: str
-    classifiers: dict[Mode, str]
+    readers: dict[str, str]
 
 
 class ModeSpeed(_Part):
