@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 Indices = NDArray[np.intp]
 Statistic = Callable[[Indices], float | None]
@@ -83,6 +82,8 @@ class Bootstrap:
 
 def auc(is_unsafe: NDArray[np.bool_], p_unsafe: NDArray[np.float64]) -> float | None:
     """Area under the ROC curve of `p_unsafe` over the examples that have one (not NaN)."""
+    from sklearn.metrics import roc_auc_score
+
     answered = ~np.isnan(p_unsafe)
     labels = is_unsafe[answered]
     if labels.all() or not labels.any():
