@@ -1,5 +1,6 @@
 """What may lie in the repository: nothing of one machine, no photograph, little weight."""
 
+import json
 import re
 import subprocess
 from functools import cache
@@ -10,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 WEIGHT_SUFFIXES = {".bin", ".gguf", ".npy", ".npz", ".onnx", ".pt", ".pth", ".safetensors"}
 MAX_WEIGHT_BYTES = 40 * 1024 * 1024
+OPEN_IMAGES = ROOT / "alignment" / "data" / "open_set" / "images"
+MAX_OPEN_IMAGE_BYTES = 3 * 1024 * 1024
 
 # Written so that this file does not match itself.
 ONE_MACHINE = re.compile(
@@ -74,7 +77,31 @@ def test_no_file_names_a_machines_folders_or_a_package_index() -> None:
 def test_no_photograph_lies_in_the_repository() -> None:
     photographs = {".avif", ".bmp", ".heic", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}
 
-    assert [path for path in tracked() if path.suffix.lower() in photographs] == []
+    assert [
+        path
+        for path in tracked()
+        if path.suffix.lower() in photographs
+        and not (path.suffix == ".webp" and path.parent == OPEN_IMAGES)
+    ] == []
+
+
+def test_the_open_set_holds_drawings_that_may_be_given_away_and_nothing_else() -> None:
+    folder = OPEN_IMAGES.parent
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    listed = {line["file"]: line for line in lines}
+    lying = {
+        path.relative_to(folder).as_posix(): path
+        for path in tracked()
+        if path.parent == OPEN_IMAGES
+    }
+
+    assert len(listed) == len(lines)
+    assert listed.keys() == lying.keys()
+    assert {line["style"] for line in lines} <= {"emoji", "icon"}
+    assert {line["license"] for line in lines} <= {"Apache-2.0", "CC-BY-3.0", "CC-BY-4.0", "MIT"}
+    assert all(line["source"].startswith("npm:") and line["author"] for line in lines)
+    assert {line["split"] for line in lines} == {"test"}
+    assert sum(path.stat().st_size for path in lying.values()) <= MAX_OPEN_IMAGE_BYTES
 
 
 def test_the_weights_stay_small() -> None:
