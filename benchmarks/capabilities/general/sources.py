@@ -1,0 +1,70 @@
+"""Where a general benchmark's files come from: a local folder, or the hub.
+
+A hub id is fetched as it lies there (files, not a loading script) into the hub's own cache, so a
+set is read by the same code however it came, and a second run needs no network. Tables in Parquet
+are read with `datasets`, with pictures left undecoded.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignment.data import hub
+from alignment.data.errors import UnknownSourceError
+from benchmarks.errors import MeasurementError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+_PICTURE_COLUMN = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder that is said to hold the benchmark `title`; `where` is what the user called it."""
+
+    title: str
+    where: str
+    folder: Path
+
+    def error(self, reason: str) -> MeasurementError:
+        """What to raise when the folder is not what it is said to be."""
+        return MeasurementError(f"{self.where} is not {self.title}: {reason}")
+
+    def tables(self, split: str) -> list[Path]:
+        """The Parquet files of a split; all there are when none is named after it."""
+        found = sorted(self.folder.rglob("*.parquet"))
+        return [path for path in found if path.name.startswith(split)] or found
+
+    def rows(self, split: str, columns: Sequence[str]) -> Any:
+        """The split's table as a `datasets.Dataset`, its pictures undecoded.
+
+        Raises `MeasurementError` when a column is missing.
+        """
+        from datasets import Dataset, Image
+
+        table = Dataset.from_parquet([str(path) for path in self.tables(split)])
+        missing = [column for column in columns if column not in table.column_names]
+        if missing:
+            raise self.error(
+                f"its table has no column {', '.join(missing)}"
+                f" (it has {', '.join(table.column_names)})"
+            )
+        table = table.select_columns(list(columns))
+        if _PICTURE_COLUMN in columns:
+            table = table.cast_column(_PICTURE_COLUMN, Image(decode=False))
+        return table
+
+
+def find_source(title: str, where: str) -> Source:
+    """The folder `where`, or the hub's data set of that id, fetched.
+
+    Raises a `DataError` in one line: no such folder or set, no access, or no network.
+    """
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        return Source(title, where, folder)
+    if not _HUB_ID.fullmatch(where):
+        raise UnknownSourceError(where)
+    return Source(title, where, hub.fetch(where).folder)
