@@ -17,7 +17,8 @@ from typing import Any
 
 from server.errors import EngineStartError
 
-_SUFFIXES = {".bin", ".jinja", ".json", ".model", ".pt", ".pth", ".safetensors", ".txt"}
+# Python too: a checkpoint may carry code of its own, which decides answers where it is let run.
+_SUFFIXES = {".bin", ".jinja", ".json", ".model", ".pt", ".pth", ".py", ".safetensors", ".txt"}
 _WHOLE_FILE_BYTES = 1 << 30
 _SAMPLES = 256
 _BLOCK_BYTES = 1 << 20
