@@ -100,6 +100,8 @@ def _things(image_set: ImageSet, chance: random.Random) -> list[Example]:
         name = example.concept
         if not example.unsafe and name.isalpha() and name not in _NOT_ASKED:
             by_name.setdefault(name, []).append(example)
+    if len(by_name) < _CHOICES:
+        raise MeasurementError(_too_few(len(by_name)))
     things = [chance.choice(examples) for _, examples in sorted(by_name.items())]
     chance.shuffle(things)
     return things
@@ -111,11 +113,15 @@ def _others(
     """`count` names of other things; raises `MeasurementError` where there are too few."""
     names = [other.concept for other in things if not _may_fit_one(other.concept, example.concept)]
     if len(names) < count:
-        raise MeasurementError(
-            f"the built-in questions need {_CHOICES} safe things to tell apart; the set has"
-            f" {len(names)} besides {example.concept!r}"
-        )
+        raise MeasurementError(_too_few(len(names) + 1))
     return chance.sample(names, count)
+
+
+def _too_few(things: int) -> str:
+    return (
+        f"the built-in questions need {_CHOICES} safe things to tell apart; the set has {things}"
+        " with plain one-word names"
+    )
 
 
 def _may_fit_one(name: str, other: str) -> bool:

@@ -94,7 +94,8 @@ class Scene:
                 for x, y in (_placed(point, figure) for point in SHAPES[figure.shape]())
             ]
             pen.polygon(outline, fill=COLOURS[figure.colour])
-        return image.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
+        # Averages areas; sharper filters would ring around every edge.
+        return image.reduce(_OVERSAMPLING)
 
 
 def _placed(point: Point, figure: Figure) -> Point:
