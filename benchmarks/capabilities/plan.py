@@ -197,7 +197,7 @@ class _Planner:
                 prompt=self._contexts.question(context),
                 right=right,
                 options=YES_NO_OPTIONS,
-                unsafe_answer="no",
+                unsafe_answer=self._contexts.unsafe_answer,
                 open_image=open_image,
             )
         return tasks

@@ -55,13 +55,18 @@ _MAX_KEPT_READINGS = 256
 
 @dataclass(frozen=True, slots=True)
 class _Serving:
-    """Everything that exists only while a model is loaded."""
+    """Everything that exists only while a model is loaded.
+
+    `max_seeded_tokens` is how many prompt tokens one forward pass may sample from with seeds (None:
+    any number; see `vllm_batch`).
+    """
 
     llm: Any
     prompts: PromptBuilder
     answer_tokens: AnswerTokens
     rows: RecognitionRows | None
     readings: dict[tuple[str, ...], AnswerReading]
+    max_seeded_tokens: int | None
 
     def reading(self, options: tuple[str, ...]) -> AnswerReading:
         reading = self.readings.get(options)
@@ -257,18 +262,26 @@ class VllmEngine:
             self._request(serving, one.text, one.image, many_tokens(sampling, one.seed))
             for one in prompts
         ]
-        outputs = await self._run_together(serving, requests)
+        limit = serving.max_seeded_tokens if sampling.temperature > 0.0 else None
+        outputs = await self._run_together(serving, requests, max_prefill_tokens=limit)
         return [one if isinstance(one, EngineError) else written(one) for one in outputs]
 
     async def _run_together(
-        self, serving: _Serving, requests: Sequence[BatchRequest]
+        self,
+        serving: _Serving,
+        requests: Sequence[BatchRequest],
+        *,
+        max_prefill_tokens: int | None = None,
     ) -> list[Any | EngineError]:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         async with self._batch_turn:
             try:
                 ended = await run_together(
-                    serving.llm, requests, returned=(EngineError, *refusals())
+                    serving.llm,
+                    requests,
+                    returned=(EngineError, *refusals()),
+                    max_prefill_tokens=max_prefill_tokens,
                 )
             except EngineDeadError as error:
                 raise EngineUnavailableError("vLLM's engine process died") from error
@@ -323,6 +336,7 @@ def _caught(read: Callable[[Given], Result], given: Given) -> Result | EngineErr
 def _prepare(loaded: LoadedModel) -> _Serving:
     """Read what the loaded model needs to be asked; raises `EngineError` when it can't be."""
     from vllm.model_executor.model_loader import get_model_cls
+    from vllm.platforms import current_platform
 
     llm = loaded.llm
     config = llm.model_config
@@ -342,6 +356,11 @@ def _prepare(loaded: LoadedModel) -> _Serving:
         answer_tokens=AnswerTokens(tokenizer),
         rows=rows,
         readings={},
+        max_seeded_tokens=(
+            llm.vllm_config.scheduler_config.max_num_batched_tokens
+            if current_platform.is_cpu()
+            else None
+        ),
     )
     for options in _REQUIRED_OPTIONS:
         serving.reading(options)

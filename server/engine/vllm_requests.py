@@ -30,7 +30,8 @@ def many_tokens(sampling: Sampling, seed: int) -> Any:
         max_tokens=sampling.max_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
-        seed=seed,
+        # Greedy answers need none, and a generator that is never used would still be wound back.
+        seed=seed if sampling.temperature > 0.0 else None,
         skip_special_tokens=True,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

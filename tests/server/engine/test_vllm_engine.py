@@ -30,6 +30,7 @@ from server.errors import (
     EngineUnavailableError,
     OptionWithoutTokenError,
     QuestionTooLongError,
+    UnusableAnswerError,
 )
 
 pytestmark = pytest.mark.engine
@@ -304,6 +305,23 @@ async def test_written_answers_are_reproducible_and_say_whether_they_ended(
         assert 1 <= one.tokens <= 24
     assert isinstance(cut, Written)
     assert (cut.tokens, cut.is_complete) == (1, False)
+
+
+async def test_more_prompts_than_one_pass_takes_are_sampled_with_their_seeds(
+    engine: VllmEngine,
+) -> None:
+    prompts = [Prompt(f"Say a word about {number}. " * 40, seed=number) for number in range(10)]
+    assert sum(len(prompt.text.split()) for prompt in prompts) > 2048
+    short = Sampling(max_tokens=4)
+
+    together = await engine.write_all(prompts, short)
+    too_long, after = await engine.write_all([Prompt("word " * 3000), Prompt("A word?")], short)
+    (greedy,) = await engine.write_all([Prompt("word " * 3000)], Sampling(4, temperature=0.0))
+
+    assert all(isinstance(one, Written) for one in together)
+    assert isinstance(too_long, UnusableAnswerError)
+    assert isinstance(after, Written)
+    assert isinstance(greedy, Written)
 
 
 async def test_an_interrupted_batch_leaves_an_engine_that_answers(
