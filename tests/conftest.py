@@ -1,7 +1,10 @@
 """What tests of every package share."""
 
+import importlib.util
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,3 +32,29 @@ def reference_checkpoint() -> Path:
     from server.vlm.assembly import assemble
 
     return assemble()
+
+
+@pytest.fixture(scope="session")
+def running_openai_server() -> Iterator[Any]:
+    """The server behind `openai_server`, one for all tests."""
+    name = "openai_server"
+    path = Path(__file__).parent / "server" / "engine" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up by name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    server = module.OpenAIServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def openai_server(running_openai_server: Any) -> Iterator[Any]:
+    """An OpenAI-compatible chat server on a real socket, programmed by each test anew."""
+    running_openai_server.reset()
+    yield running_openai_server
+    running_openai_server.reset()

@@ -43,7 +43,7 @@ class AnswerTokens:
         A word counts in any case. A single letter counts only as written: a lower-case "a" is an
         article, not option A. Raises `OptionWithoutTokenError` when there is no such token.
         """
-        ids = set(self._ids_by_spelling.get(_spelling(option), ()))
+        ids = set(self._ids_by_spelling.get(spoken_by(option), ()))
         if not option.isascii():
             # Byte-level vocabularies write non-ASCII letters as other characters; ask by encoding.
             ids.update(self._encoded_ids(option))
@@ -69,7 +69,12 @@ class AnswerTokens:
         return found
 
 
-def _spelling(word: str) -> str:
+def spoken_by(token: str) -> str:
+    """What a token says: an option and every token that says it have the same.
+
+    Leading white space is set aside. A word counts in any case, a single letter only as written.
+    """
+    word = token.lstrip(_WHITESPACE_MARKS)
     return word if len(word) == 1 else word.casefold()
 
 
@@ -80,5 +85,5 @@ def _ids_by_spelling(tokenizer: Tokenizer) -> dict[str, list[int]]:
     ids: dict[str, list[int]] = {}
     for token, token_id in tokenizer.get_vocab().items():
         if token_id not in added:
-            ids.setdefault(_spelling(token.lstrip(_WHITESPACE_MARKS)), []).append(token_id)
+            ids.setdefault(spoken_by(token), []).append(token_id)
     return ids

@@ -1,9 +1,13 @@
-"""A vision-language model that is not ours, small enough to be made on the spot."""
+"""A small vision-language model made on the spot, and engines whose model runs elsewhere."""
 
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import stamina
+
+from server.engine.remote import RemoteEngine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -75,3 +79,27 @@ def plain_checkpoint(
         image_processor=pixels, tokenizer=tokenizer, image_seq_len=4, chat_template=_LIST_TEMPLATE
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def quick_retries() -> Iterator[None]:
+    """Retries without the waits between them, and no more of them than are asked for."""
+    with stamina.set_testing(True, attempts=100, cap=True):
+        yield
+
+
+@pytest.fixture
+async def remote(openai_server: Any, quick_retries: None) -> AsyncIterator[Callable[..., Any]]:
+    """``await remote(...)``: a started `RemoteEngine` on `openai_server`, whose probes are over."""
+    engines = []
+
+    async def start(*, base_url: str | None = None, **options: Any) -> RemoteEngine:
+        engine = RemoteEngine(base_url or openai_server.base_url, "tiny", **options)
+        engines.append(engine)
+        await engine.start()
+        openai_server.forget()
+        return engine
+
+    yield start
+    for engine in engines:
+        await engine.stop()
