@@ -78,7 +78,7 @@ async def run(
         record = _record(measurement, engine, [journal.blocks[i] for i in range(len(blocks))])
     path = where / RECORD_NAME
     draft = path.with_suffix(".tmp")
-    draft.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    draft.write_text(record.model_dump_json() + "\n", encoding="utf-8")
     draft.replace(path)
     return path
 
