@@ -33,7 +33,7 @@ _LIKE_A_GRADE = re.compile(r"\bscores?\b\W{0,4}\d", re.IGNORECASE)
 _END_OF_THOUGHT = "</think>"
 
 # What could open or close a tag, a control token (<|...|>, <s>) or an instruction mark ([INST]).
-_MARK = re.compile(r"<(?=[/|<!A-Za-z])|\[(?=\s*/?\s*INST\b)", re.IGNORECASE)
+_MARK = re.compile(r"<(?=\s*[/|<!A-Za-z])|\[(?=\s*/?\s*INST\b)", re.IGNORECASE)
 _DEFUSED = {"<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", "[": "("}
 _JOINS = re.compile(r"(<(?:AND|OR)>)")
 
@@ -143,10 +143,7 @@ def _wording(rubrics: Rubrics, case: _Case) -> str:
         )
         parts.append(_tagged("reference", reference))
     parts.append(_tagged("answer", _defused(case.answer[:_MAX_ANSWER_CHARS])))
-    ask = rubrics.ask_two if rubric.grades_reference else rubrics.ask_one
-    parts.append(
-        ask.replace("{lowest}", f"{rubric.lowest:g}").replace("{highest}", f"{rubric.highest:g}")
-    )
+    parts.append(rubrics.asking(rubric))
     return "\n\n".join(parts)
 
 

@@ -7,14 +7,29 @@ the aspect that a sub-task tests) and lies in a versioned file, since other word
 
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from benchmarks.capabilities.tasks import Task
 from server.concepts.data_file import FrozenRecord, VersionedRecord, read_data_file
 
 RUBRICS_FILE = Path(__file__).with_name("rubrics.json")
+
+
+LOWEST_PLACEHOLDER = "{lowest}"
+HIGHEST_PLACEHOLDER = "{highest}"
+
+
+def _names_the_range(wording: str) -> str:
+    """A judge that is not told the range would grade on a scale of its own."""
+    for placeholder in (LOWEST_PLACEHOLDER, HIGHEST_PLACEHOLDER):
+        if wording.count(placeholder) != 1:
+            raise ValueError(f"must contain {placeholder} once")
+    return wording
+
+
+Asking = Annotated[str, AfterValidator(_names_the_range)]
 
 
 class Rubric(FrozenRecord):
@@ -52,8 +67,15 @@ class Rubrics(VersionedRecord):
 
     introduction: str = Field(min_length=1)
     rubrics: tuple[Rubric, ...] = Field(min_length=1)
-    ask_one: str = Field(min_length=1)
-    ask_two: str = Field(min_length=1)
+    ask_one: Asking
+    ask_two: Asking
+
+    def asking(self, rubric: Rubric) -> str:
+        """What the judge is told to reply under `rubric`."""
+        wording = self.ask_two if rubric.grades_reference else self.ask_one
+        return wording.replace(LOWEST_PLACEHOLDER, f"{rubric.lowest:g}").replace(
+            HIGHEST_PLACEHOLDER, f"{rubric.highest:g}"
+        )
 
     def of(self, task: Task) -> Rubric:
         """The rubric for `task`; raises `ValueError` when there is none."""
