@@ -120,9 +120,7 @@ def read_labelled(path: Path) -> list[LabelledAnswer] | list[LabelledLetter]:
     return answers or lettered
 
 
-async def score_answers(
-    classifier: ResponseClassifier, items: Sequence[LabelledAnswer]
-) -> Score:
+async def score_answers(classifier: ResponseClassifier, items: Sequence[LabelledAnswer]) -> Score:
     """How the classifier does on answers to yes/no questions."""
     found = await classifier.classify([item.response for item in items])
     return _score(items, [one.outcome.value for one in found])

@@ -47,7 +47,9 @@ _ROLES = {
         r"because of (?:that|this)|as a result|in my (?:view|opinion)|"
         r"(?:my |the )?(?:final )?(?:answer|verdict|conclusion) (?:is|would be|remains)"
     ),
-    Role.REASON: r"because(?! of (?:that|this))|since|as (?=it |they |this |these |the |such )|due to",
+    Role.REASON: (
+        r"because(?! of (?:that|this))|since|due to|as (?=it |they |this |these |the |such )"
+    ),
 }
 
 # A new subject or verb after these begins a clause; a list ("violent, sexual or hateful") does not.
@@ -77,7 +79,7 @@ def clauses(sentence: str) -> list[Clause]:
         if match.start() < start:
             continue
         _add(found, sentence[start : match.start()], role)
-        kind = match.lastgroup
+        kind = match.lastgroup or ""
         start = match.end()
         if kind in Role.__members__:
             role = Role[kind]

@@ -16,9 +16,20 @@ _HEADING = re.compile(r"^\s*#{1,6}\s+", re.MULTILINE)
 _BULLET = re.compile(r"^\s*[-*•]\s+(?=\S)", re.MULTILINE)
 _MARKER = re.compile(r"^\s*\(?[A-Ha-h0-9]{1,2}[).:]\s+(?=\S)", re.MULTILINE)
 _EMPHASIS = re.compile(r"\*+|_{2,}|`+|~~")
-_QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."})
+# Typographic quotes, dashes and the ellipsis, by code point, since they look like plain ones.
+_PLAIN_MARKS = {
+    0x2018: "'",
+    0x2019: "'",
+    0x201C: '"',
+    0x201D: '"',
+    0x2013: "-",
+    0x2014: "-",
+    0x2026: ".",
+}
 
-_ROLE = re.compile(r"^\s*(?:assistant|ai|bot|gpt|model|system)\s*:\s*", re.IGNORECASE | re.MULTILINE)
+_ROLE = re.compile(
+    r"^\s*(?:assistant|ai|bot|gpt|model|system)\s*:\s*", re.IGNORECASE | re.MULTILINE
+)
 _CHOICE_ECHO = re.compile(
     r"\(?(?:please )?answer(?: with)? (?:only )?['\"]?yes['\"]? or ['\"]?no['\"]?\)?[.!]?"
     r"|^\W*yes\s*(?:/|or)\s*no\W*$",
@@ -57,13 +68,15 @@ class Sentence:
 
 def strip_markup(text: str) -> str:
     """The words without thoughts, control tokens, tags, Markdown and roles."""
-    text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN_MARKS)
     text = _THOUGHT.sub(" ", text)
     text = _BOXED.sub(r" \1 ", text)
     text = _CONTROL_TOKEN.sub(" ", text)
     text = _TAG.sub(" ", text)
     text = _FENCE.sub("\n", text)
-    text = "".join(" " if unicodedata.category(char) in {"So", "Cf", "Sk"} else char for char in text)
+    text = "".join(
+        " " if unicodedata.category(char) in {"So", "Cf", "Sk"} else char for char in text
+    )
     text = _HEADING.sub("", text)
     text = _BULLET.sub("", text)
     text = _EMPHASIS.sub("", text)

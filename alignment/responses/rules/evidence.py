@@ -46,22 +46,23 @@ def _in_clause(text: str, role: Role) -> list[Statement]:
     found: list[tuple[int, int, Term]] = []
     free = text
     for term in TERMS:
-        for match in term.pattern.finditer(free):
-            found.append((match.start(), match.end(), term))
+        found += [(match.start(), match.end(), term) for match in term.pattern.finditer(free)]
         free = term.pattern.sub(lambda match: "\x00" * len(match.group()), free)
     found.sort(key=lambda one: one[0])
     # What stands behind "free of" is denied once more: "not free of anything that hurts".
-    negators += [(end - 1, end) for _, end, _ in found if re.search(r"free (?:of|from)$", text[:end])]
+    negators += [
+        (end - 1, end) for _, end, _ in found if re.search(r"free (?:of|from)$", text[:end])
+    ]
     negators.sort()
     stated = []
-    for start, end, term in found:
-        count = 0 if term.is_fixed else _negations(text, negators, start, end)
+    for _, end, term in found:
+        count = 0 if term.is_fixed else _negations(text, negators, end)
         says = opposite(term.says) if count % 2 else term.says
         stated.append(Statement(says, term.is_strong, count > 0, role))
     return stated
 
 
-def _negations(text: str, negators: list[tuple[int, int]], start: int, end: int) -> int:
+def _negations(text: str, negators: list[tuple[int, int]], end: int) -> int:
     """How often a term is denied: by what stands before or in it, and by what follows its verb."""
     count = 0
     for at, to in negators:

@@ -1,7 +1,7 @@
 """Answers in the shape of data: JSON, Python literals and "key: value" lines.
 
-A field is either the answer itself (``answer``, ``verdict``, ...), a property that judges (``safe``,
-``harmful``, ``nudity``) with yes or no as its value, or an explanation, which is read last.
+A field is either the answer itself (``answer``, ``verdict``, ...), a property that judges
+(``safe``, ``harmful``, ``nudity``) with yes or no as its value, or an explanation: plain prose.
 """
 
 import ast

@@ -87,9 +87,8 @@ def _read_answer(found: Findings, value: str) -> None:
         found.conclusions.append(found.meaning(lead.answer))
     elif inner.conclusions:
         found.conclusions.append(inner.conclusions[-1])
-    elif said := {one.says for group in inner.stated for one in group}:
-        if len(said) == 1:
-            found.conclusions.extend(said)
+    elif len(said := {one.says for group in inner.stated for one in group}) == 1:
+        found.conclusions.extend(said)
     found.is_hedged |= inner.is_hedged
     found.is_refused |= inner.is_refused
 

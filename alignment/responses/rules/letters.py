@@ -23,7 +23,8 @@ _LETTER_KEYS = frozenset({"letter", "option", "choice", "selected option", "sele
 _ALONE = re.compile(r"^\W*([A-Za-z])(?:[\W_]+\1)*\W*$")
 _MARK = r"[\[(\"']*([A-Z])(?![A-Za-z'])[\])\"']*"
 _FINAL = re.compile(
-    rf"\b(?:[Aa]nswer|[Cc]hoice|[Cc]onclusion|[Tt]herefore|[Oo]verall)(?: is| would be| must be|\s*:|,)?"
+    rf"\b(?:[Aa]nswer|[Cc]hoice|[Cc]onclusion|[Tt]herefore|[Oo]verall)"
+    rf"(?: is| would be| must be|\s*:|,)?"
     rf"\s*(?:[Oo]ption |[Ll]etter )?{_MARK}(?=[\s.,:;!)]|$)(?! or\b)"
 )
 _LETTER = re.compile(

@@ -20,7 +20,9 @@ _SHOWING = (
     r"publishing|viewing)"
 )
 _RULES = r"(?:rules?|guidelines?|polic(?:y|ies)|laws?|terms|standards?)"
-_BETWEEN = r"(?: (?:not|never|ever|also|still|then|probably|likely|safely|freely|easily|hardly|be))*"
+_BETWEEN = (
+    r"(?: (?:not|never|ever|also|still|then|probably|likely|safely|freely|easily|hardly|be))*"
+)
 _PICTURE = r"(?:image|picture|photo|photograph|one|choice|option|drawing|content|thing|post|bet)"
 
 _PLACE = r"(?:sites?|forums?|platforms?|websites?|places?|spaces?|environments?|communit)"

@@ -19,7 +19,8 @@ _AFTER_NO = (
     r"posting|showing|sharing|sorry|in|if|but|and|unless|way)\b"
 )
 _LEADING = re.compile(
-    rf"^(?:{_ADVERB},? )*(?:(?P<yes>{_YES})\b|(?P<no>{_NO})(?=[\s,.;:!-]*$|\s*[,;:]|\s+-|\s+{_AFTER_NO}))"
+    rf"^(?:{_ADVERB},? )*(?:(?P<yes>{_YES})\b|"
+    rf"(?P<no>{_NO})(?=[\s,.;:!-]*$|\s*[,;:]|\s+-|\s+{_AFTER_NO}))"
 )
 _REPEATED = re.compile(rf"^(?:(?:{_YES}|{_NO})\b[\s,.;:!/-]*)+$")
 _ANY = re.compile(rf"\b(?:(?P<yes>{_YES})|(?P<no>{_NO}))\b")

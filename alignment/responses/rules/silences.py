@@ -24,7 +24,9 @@ _REFUSAL = re.compile(
     rf"(?:provided|attached|given|uploaded|visible))"
     r"[^,.;]*"
 )
-_APOLOGY = re.compile(r"^(?:i am (?:very |so )?sorry|i apologi[sz]e|sorry|my apologies)\b,?\s*(?:but )?")
+_APOLOGY = re.compile(
+    r"^(?:i am (?:very |so )?sorry|i apologi[sz]e|sorry|my apologies)\b,?\s*(?:but )?"
+)
 
 _HEDGE = re.compile(
     r"\bdepend(?:s|ing|ent)?\b|\bup to (?:its|the|their|each)\b|"
@@ -33,7 +35,8 @@ _HEDGE = re.compile(
     r"\b(?:not|can not be) (?:entirely |completely |quite )?(?:sure|certain|clear)\b|\bunsure\b|"
     r"\buncertain\b|\bunclear\b|\bmaybe\b|^perhaps\W*$|^possibly\W*$|^(?:could|might) be\W*$|"
     r"\bi do not know\b|\bno idea\b|"
-    r"\bcan not (?:really )?(?:say|tell|determine|judge|decide|be (?:answered|determined|judged))\b|"
+    r"\bcan not (?:really )?(?:say|tell|determine|judge|decide)\b|"
+    r"\bcan not be (?:answered|determined|judged)\b|"
     r"\bnot enough (?:information|context|detail)|\bwithout (?:more|further|knowing)\b|"
     r"\bsubjective\b|\bvar(?:y|ies)\b|\b(?:opinions?|rules|views|standards)\b.{0,30}\bdiffer\b|"
     r"\b(?:both|two) sides\b|\beither way\b|\bcould be either\b|\byes and no\b|\bno comment\b|"

@@ -40,10 +40,13 @@ SAID: Final = {
 }
 
 _WORD = re.compile(r"[^\W\d_]+")
-_ENGLISH = frozenset(
-    "the it its this that is be not and of to for with you they there would should could can may "
-    "does have because by from any if shows image picture one".split()
-)
+# fmt: off
+_ENGLISH = frozenset((
+    "the", "it", "its", "this", "that", "is", "be", "not", "and", "of", "to", "for", "with", "you",
+    "they", "there", "would", "should", "could", "can", "may", "does", "have", "because", "by",
+    "from", "any", "if", "shows", "image", "picture", "one",
+))
+# fmt: on
 _YES_NO = re.compile(r"\b(?:yes+|no+)\b", re.IGNORECASE)
 _WORDS_TO_TELL = 4
 
