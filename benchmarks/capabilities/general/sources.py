@@ -33,28 +33,42 @@ class Source:
         return MeasurementError(f"{self.where} is not {self.title}: {reason}")
 
     def tables(self, split: str) -> list[Path]:
-        """The Parquet files of a split; all there are when none is named after it."""
-        found = sorted(self.folder.rglob("*.parquet"))
+        """The Parquet files of a split; all there are when none is named after it.
+
+        They lie in the folder or in one of its folders (the hub's ``data``), no deeper.
+        """
+        found = sorted([*self.folder.glob("*.parquet"), *self.folder.glob("*/*.parquet")])
         return [path for path in found if path.name.startswith(split)] or found
 
     def rows(self, split: str, columns: Sequence[str]) -> Any:
         """The split's table as a `datasets.Dataset`, its pictures undecoded.
 
-        Raises `MeasurementError` when a column is missing.
+        Raises `MeasurementError` when a column is missing or a file is damaged.
         """
         from datasets import Dataset, Image
+        from datasets.exceptions import DatasetsError
 
-        table = Dataset.from_parquet([str(path) for path in self.tables(split)])
-        missing = [column for column in columns if column not in table.column_names]
+        files = self.tables(split)
+        try:
+            # Before anything is converted: a wrong set may have gigabytes of pictures.
+            for path in files:
+                self._check_columns(path, columns)
+            table = Dataset.from_parquet([str(path) for path in files], columns=list(columns))
+            if _PICTURE_COLUMN in columns:
+                table = table.cast_column(_PICTURE_COLUMN, Image(decode=False))
+        except (DatasetsError, OSError, ValueError, TypeError) as error:
+            raise self.error(f"its tables can't be read ({type(error).__name__})") from error
+        return table
+
+    def _check_columns(self, path: Path, columns: Sequence[str]) -> None:
+        from pyarrow import parquet
+
+        found = parquet.read_schema(path).names
+        missing = [column for column in columns if column not in found]
         if missing:
             raise self.error(
-                f"its table has no column {', '.join(missing)}"
-                f" (it has {', '.join(table.column_names)})"
+                f"{path.name} has no column {', '.join(missing)} (it has {', '.join(found)})"
             )
-        table = table.select_columns(list(columns))
-        if _PICTURE_COLUMN in columns:
-            table = table.cast_column(_PICTURE_COLUMN, Image(decode=False))
-        return table
 
 
 def find_source(title: str, where: str) -> Source:
@@ -63,7 +77,7 @@ def find_source(title: str, where: str) -> Source:
     Raises a `DataError` in one line: no such folder or set, no access, or no network.
     """
     folder = Path(where).expanduser()
-    if folder.is_dir():
+    if where and folder.is_dir():
         return Source(title, where, folder)
     if not _HUB_ID.fullmatch(where):
         raise UnknownSourceError(where)
