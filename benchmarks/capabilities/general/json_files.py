@@ -12,7 +12,7 @@ Fields = Mapping[str, Any]
 
 def read_object(source: Source, path: Path) -> Fields:
     """A file that is one JSON object; raises `MeasurementError` for anything else."""
-    parsed = _parsed(source, _text(source, path), path.name)
+    parsed = _parsed(source, source.text(path), path.name)
     if not isinstance(parsed, dict):
         raise source.error(f"{path.name} is no JSON object")
     return parsed
@@ -20,7 +20,7 @@ def read_object(source: Source, path: Path) -> Fields:
 
 def read_lines(source: Source, path: Path) -> Iterator[Fields]:
     """A file with one JSON object a line; raises `MeasurementError` at the first that is none."""
-    for number, line in enumerate(_text(source, path).splitlines(), start=1):
+    for number, line in enumerate(source.text(path).splitlines(), start=1):
         if line.strip():
             parsed = _parsed(source, line, f"{path.name}, line {number}")
             if not isinstance(parsed, dict):
@@ -34,15 +34,6 @@ def text_field(source: Source, fields: Fields, name: str, place: str) -> str:
     if not isinstance(value, str | int) or not str(value).strip():
         raise source.error(f"{place} has no {name!r}")
     return str(value)
-
-
-def _text(source: Source, path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise source.error(f"it has no {path.relative_to(source.folder)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise source.error(f"{path.name} can't be read as text") from error
 
 
 def _parsed(source: Source, text: str, place: str) -> Any:

@@ -62,8 +62,7 @@ def _from_files(source: Source) -> Iterator[Item]:
             picture = picture_named(text.stem, names)
             if picture is None:
                 raise source.error(f"{subtask}/{text.name} has no picture of its name")
-            lines = text.read_text(encoding="utf-8-sig").splitlines()
-            questions = [line for line in lines if line.strip()]
+            questions = [line for line in source.text(text).splitlines() if line.strip()]
             for number, line in enumerate(questions, start=1):
                 question, tab, answer = line.rpartition("\t")
                 if not tab:

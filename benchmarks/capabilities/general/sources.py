@@ -32,6 +32,16 @@ class Source:
         """What to raise when the folder is not what it is said to be."""
         return MeasurementError(f"{self.where} is not {self.title}: {reason}")
 
+    def text(self, path: Path) -> str:
+        """A text file of the folder; raises `MeasurementError` when it is missing or no text."""
+        name = path.relative_to(self.folder)
+        try:
+            return path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError as error:
+            raise self.error(f"it has no {name}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.error(f"{name} can't be read as text") from error
+
     def tables(self, split: str) -> list[Path]:
         """The Parquet files of a split; all there are when none is named after it.
 

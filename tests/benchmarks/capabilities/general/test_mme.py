@@ -97,6 +97,10 @@ def _drop_question(folder: Path) -> None:
     (folder / "existence" / "0001.txt").write_text("One?\tYes\n")
 
 
+def _make_binary(folder: Path) -> None:
+    (folder / "existence" / "0001.txt").write_bytes(b"\xff\xfe\x00")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -104,6 +108,7 @@ def _drop_question(folder: Path) -> None:
         (_drop_picture, "existence/0001.txt has no picture"),
         (_spoil_answer, "'Perhaps' is not Yes or No"),
         (_drop_tab, "existence/0001.txt, line 1 is no question, tab and answer"),
+        (_make_binary, r"existence/0001\.txt can't be read as text"),
         (_drop_question, "has 1 questions instead of two"),
     ],
 )
