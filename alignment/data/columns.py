@@ -25,7 +25,7 @@ class ColumnMap:
     - `all_are` in place of those three, for a set of one kind only.
     - `concept`, `category`, `caption`, `group`: columns copied where there are any.
     - `config` and `files` pick a part of a large set: the hub's configuration name, and a pattern
-      of the files to download.
+      of the files to download and read, which then count as one split.
 
     Raises `ColumnMapError`.
     """

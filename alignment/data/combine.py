@@ -35,10 +35,8 @@ def combine(
         wanted = sum(1 if example.unsafe else -1 for example in ours)
         taken = _sample(offered, wanted, seed)
         if len(taken) < wanted:
-            of_split = f" of the {split} split" if split else ""
-            notes.append(
-                f"{safe.name} has {len(taken)} safe pictures{of_split} where {wanted} balance"
-            )
+            where = f", {split} split" if split else ""
+            notes.append(f"safe pictures from {safe.name}{where}: {len(taken)} of {wanted} wanted")
         chosen.extend(taken)
     request = ImportRequest(
         name=f"{unsafe.name}+{safe.name}",

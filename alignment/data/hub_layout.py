@@ -26,22 +26,19 @@ _NAMED_IN_ERRORS = 8
 class HubFolder:
     """A folder in one of the hub's layouts, its splits found and its columns known.
 
-    `source` is what messages call it. Raises `LayoutError` where the library finds no table.
+    `source` is what messages call it. `files`, a pattern, takes only those files, as one split:
+    the library's own copy of a hub set may hold others from earlier downloads. Raises `LayoutError`
+    where the library finds no table.
     """
 
-    def __init__(self, folder: Path, *, source: str, config: str = "") -> None:
+    def __init__(self, folder: Path, *, source: str, config: str = "", files: str = "") -> None:
         self._folder = folder.absolute()
         self._source = source
-        self._splits = self._open(config)
+        self._splits = self._open(config, files)
         first = next(iter(self._splits.values()))
         features = first.features
         names = list(features) if features else self._first_row_names(first)
         self.columns = frozenset(names)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The names of the source's own splits."""
-        return tuple(self._splits)
 
     def read(self, columns: ColumnMap, *, split: str | None) -> Iterator[ForeignPicture]:
         """The pictures of one split, or of all.
@@ -103,12 +100,12 @@ class HubFolder:
                 split=split,
             )
 
-    def _open(self, config: str) -> Mapping[str, "IterableDataset"]:
+    def _open(self, config: str, files: str) -> Mapping[str, "IterableDataset"]:
         from datasets import load_dataset
 
         try:
             splits: Mapping[str, IterableDataset] = load_dataset(
-                str(self._folder), name=config or None, streaming=True
+                str(self._folder), name=config or None, data_files=files or None, streaming=True
             )
         except Exception as error:
             # The library raises whatever its many builders run into, from ValueError to pyarrow's.

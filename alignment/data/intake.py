@@ -72,8 +72,11 @@ class Intake:
             TimeElapsedColumn(),
         )
         # Pillow decodes outside the interpreter's lock, so threads halve the time of a large set.
+        console = Console(stderr=True)
         with (
-            Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+            Progress(
+                *columns, console=console, transient=True, disable=not console.is_terminal
+            ) as progress,
             ThreadPoolExecutor() as threads,
         ):
             task = progress.add_task(self._name, total=None)
@@ -102,24 +105,24 @@ class Intake:
         return examples, {one.id: one.picture.origin for one in kept}
 
     def notes(self) -> list[str]:
-        """What was left out or is unknown, a sentence each."""
+        """What was left out or is unknown, with the number of pictures."""
         reasons = Counter(self.left_out.values())
         refused = len(self.left_out) - reasons[_TWIN] - reasons[_NO_LABEL]
         notes = [
-            f"{count} {what}"
-            for count, what in (
-                (refused, "pictures can't be decoded and are left out"),
-                (reasons[_NO_LABEL], "pictures have no label and are left out"),
-                (reasons[_TWIN], "train pictures are near-duplicates of test pictures, left out"),
+            f"left out {why}: {count}"
+            for why, count in (
+                ("because they can't be decoded", refused),
+                ("for want of a label", reasons[_NO_LABEL]),
+                ("of train as near-duplicates of test pictures", reasons[_TWIN]),
             )
             if count
         ]
         for kind, names in sorted(self._unknown.items()):
-            listed = [name for name, _ in names.most_common(_NAMED_IN_NOTES)]
-            more = ", ..." if len(names) > len(listed) else ""
+            listed = ", ".join(name for name, _ in names.most_common(_NAMED_IN_NOTES))
+            more = ", ..." if len(names) > _NAMED_IN_NOTES else ""
             notes.append(
-                f"{names.total()} unsafe pictures are of a {kind} outside the taxonomy, "
-                f"taken as unknown: {', '.join(listed)}{more}"
+                f"unsafe, of a {kind} outside the taxonomy, taken as unknown: "
+                f"{names.total()} ({listed}{more})"
             )
         return notes
 

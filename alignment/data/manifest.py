@@ -114,8 +114,8 @@ class ImageSet:
 
     `sha256` covers labels and image bytes; it is the same wherever the folder lies and in whatever
     order the manifest lists the images. `name` is for people and records. `image_sha256` maps an
-    example's id to the hash of its file. `notes` are what an import had to leave out or could not
-    know, a sentence each, for whoever reads the figures.
+    example's id to the hash of its file. `notes` say what an import had to leave out or could not
+    know, for whoever reads the figures.
     """
 
     folder: Path

@@ -57,7 +57,7 @@ def open_image_set(
     cache = (cache_dir or cache_root()) / "data"
     asked = _Asked(text, columns, split, revision)
     folder = Path(spec).expanduser()
-    if folder.is_dir():
+    if text and folder.is_dir():
         return _open_folder(folder, asked, cache)
     first, joined, second = text.partition(_JOINED_BY)
     if joined and first and second:
@@ -144,10 +144,12 @@ def _table(
     """Reads a hub layout when called; until then nothing slow is loaded."""
 
     def read() -> Iterable[ForeignPicture]:
-        config = columns.config if isinstance(columns, ColumnMap) else ""
-        table = HubFolder(folder, source=asked.source, config=config)
         if isinstance(columns, ColumnMap):
+            table = HubFolder(
+                folder, source=asked.source, config=columns.config, files=columns.files
+            )
             return table.read(columns, split=asked.split)
+        table = HubFolder(folder, source=asked.source)
         known = columns or known_by_columns(table.columns)
         if known is None:
             raise UnnamedColumnsError(asked.source, tuple(sorted(table.columns)))
