@@ -1,6 +1,7 @@
 """Every source comes out as the same kind of set, with the bytes its owner published."""
 
 import base64
+import gc
 import hashlib
 import json
 from collections.abc import Callable
@@ -88,7 +89,7 @@ def test_the_same_pictures_have_the_same_hash_from_anywhere(
     assert from_repository.examples[0].concept == "The Illuminati"
 
 
-# The `datasets` library leaves the metadata file open.
+# The `datasets` library leaves a CSV file open, until the collection at the test's end.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_image_folder_with_a_metadata_file(
     png: Png, opened: Open, tmp_path: Path, table_reader: None
@@ -102,6 +103,7 @@ def test_an_image_folder_with_a_metadata_file(
     images = opened(folder.parent)
     assert [one.concept for one in images.examples] == ["Swastika"] * 3
     assert sha256s(images) == [hashlib.sha256(png(number)).hexdigest() for number in range(3)]
+    gc.collect()
 
 
 def test_a_folder_a_class_goes_by_class_name(
