@@ -82,12 +82,14 @@ def load_text_classifier(
     `base` is where RoBERTa-base's configuration and tokenizer are; by default the folder itself if
     it has them, else the hub. Raises `ClassifierFileError`.
     """
-    import torch
-    from transformers import AutoConfig, AutoTokenizer, RobertaModel
-
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     path = _weights_path(model)
+
+    # After the cheap refusals: these two take seconds to import.
+    import torch
+    from transformers import AutoConfig, AutoTokenizer, RobertaModel
+
     source = base or (str(path.parent) if (path.parent / "config.json").is_file() else ROBERTA_BASE)
     try:
         config = AutoConfig.from_pretrained(source)

@@ -10,7 +10,8 @@ from alignment.responses.rules.lexicon import NEGATOR, NO_NEGATION, TERMS, Term
 SAFE, UNSAFE = ResponseOutcome.SAFE, ResponseOutcome.UNSAFE
 
 # "not violent, not sexual" and "no gore and no nudity" negate anew instead of twice.
-_AFRESH = re.compile(r"(?:,|\band|\bor|\bnor)\s*$")
+_AFRESH = re.compile(r"(?:,|\band|\bor|\bnor) *\Z")
+_AFRESH_CHARS = 8
 # "hurts no one", "raises no concerns", "breaks none": the negation stands behind the verb.
 _BEHIND = re.compile(r"\s+(?:no|nobody|nothing|none|neither)\b")
 
@@ -42,7 +43,7 @@ def statements(sentence: str) -> list[Statement]:
 
 def _in_clause(text: str, role: Role) -> list[Statement]:
     text = NO_NEGATION.sub(lambda match: " " * len(match.group()), text)
-    negators = [match.span() for match in NEGATOR.finditer(text)]
+    negators = [match.start() for match in NEGATOR.finditer(text)]
     found: list[tuple[int, int, Term]] = []
     free = text
     for term in TERMS:
@@ -50,9 +51,7 @@ def _in_clause(text: str, role: Role) -> list[Statement]:
         free = term.pattern.sub(lambda match: "\x00" * len(match.group()), free)
     found.sort(key=lambda one: one[0])
     # What stands behind "free of" is denied once more: "not free of anything that hurts".
-    negators += [
-        (end - 1, end) for _, end, _ in found if re.search(r"free (?:of|from)$", text[:end])
-    ]
+    negators += [end for start, end, _ in found if text.startswith("free ", start)]
     negators.sort()
     stated = []
     for _, end, term in found:
@@ -62,11 +61,11 @@ def _in_clause(text: str, role: Role) -> list[Statement]:
     return stated
 
 
-def _negations(text: str, negators: list[tuple[int, int]], end: int) -> int:
+def _negations(text: str, negators: list[int], end: int) -> int:
     """How often a term is denied: by what stands before or in it, and by what follows its verb."""
     count = 0
-    for at, to in negators:
-        if at >= end or (at == end - 1 and text[at:to] in {"f", "m"}):
+    for at in negators:
+        if at >= end:
             break
-        count = 1 if count and _AFRESH.search(text[:at]) else count + 1
+        count = 1 if count and _AFRESH.search(text, max(0, at - _AFRESH_CHARS), at) else count + 1
     return count + (1 if _BEHIND.match(text, end) else 0)

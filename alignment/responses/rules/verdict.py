@@ -39,6 +39,9 @@ SAID: Final = {
     ResponseOutcome.NO_ANSWER: NO_ANSWER,
 }
 
+# Three times what 512 tokens come to. A verdict stands at the head or at the end.
+_MAX_CHARS: Final = 8_000
+
 _WORD = re.compile(r"[^\W\d_]+")
 # fmt: off
 _ENGLISH = frozenset((
@@ -68,7 +71,10 @@ class RulesClassifier:
 
 
 def _outcome(written: str, response: Response) -> ResponseOutcome:
-    text = strip_markup(written)
+    half = _MAX_CHARS // 2
+    text = strip_markup(
+        written if len(written) <= _MAX_CHARS else f"{written[:half]}\n{written[-half:]}"
+    )
     fields = data_fields(text)
     if fields:
         said = _decide(find_in_fields(fields, response.unsafe_answer), response.question)
