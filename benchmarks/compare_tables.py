@@ -7,7 +7,7 @@ from rich.table import Table
 from benchmarks.comparison import Comparison, Difference, Paired
 from benchmarks.tables import estimate, number
 
-_HOW = {"image": "image", "blank": "words, blank picture", "words": "words alone"}
+_HOW = {"image": "", "blank": "blank picture", "words": "no picture"}
 
 
 def compare_tables(comparison: Comparison) -> list[Table]:
@@ -18,19 +18,22 @@ def compare_tables(comparison: Comparison) -> list[Table]:
             "questions put to both. No answer counts as wrong."
         ),
         caption=(
-            "95% intervals: paired bootstrap over groups. p: McNemar's exact test over groups for "
-            "right answers, a bootstrap's spread for the rest; Holm-corrected for all lines. A "
-            "difference is shown where p < 0.05 and the interval leaves out 0. A smaller gap is "
-            "better."
+            "Asked: questions (groups: near-duplicate pictures, concepts for words); for a gap, "
+            "pictures (concepts). Only A / B: questions that one alone got right. Intervals of "
+            "95%: paired bootstrap over groups. p, corrected for all lines (Holm): McNemar's exact "
+            "test over groups for right answers, the bootstrap's spread for an AUC, random swaps "
+            "of concepts for a gap. A difference is shown where p < 0.05 and the interval leaves "
+            "out 0. A smaller gap is better."
         ),
         title_justify="left",
         caption_justify="left",
     )
-    for column in ("", "asked", "A", "B", "B - A", "only A / B right", "p", "verdict"):
+    for column in ("", "mode", "asked", "A", "B", "B - A", "only A / B", "p", "verdict"):
         tested.add_column(column, overflow="fold")
     for one in comparison.differences:
         tested.add_row(
             _name(one),
+            one.mode,
             f"{one.tasks} ({one.groups})",
             number(one.counted_wrong.a),
             number(one.counted_wrong.b),
@@ -51,21 +54,23 @@ def compare_tables(comparison: Comparison) -> list[Table]:
         "differ.",
         title_justify="left",
     )
-    for column in ("", "A", "B", "B - A"):
+    for column in ("", "mode", "A", "B", "B - A"):
         dropped.add_column(column, overflow="fold")
     for one, paired in moved:
-        dropped.add_row(_name(one), number(paired.a), number(paired.b), _difference(paired))
+        dropped.add_row(
+            _name(one), one.mode, number(paired.a), number(paired.b), _difference(paired)
+        )
     return [tested, dropped]
 
 
 def _name(one: Difference) -> str:
+    among = "" if one.among == "all" else one.among
     if one.measure == "modality gap":
-        parts = ["gap", _HOW[one.modality], one.mode]
+        parts = ["gap", _HOW[one.modality]]
+    elif one.measure == "AUC of P(unsafe)":
+        parts = [one.suite, _HOW[one.modality], "AUC"]
     else:
-        measure = "AUC" if one.measure == "AUC of P(unsafe)" else ""
-        about = one.benchmark if one.suite == "general" else _HOW[one.modality]
-        among = "" if one.among == "all" else one.among
-        parts = [measure, one.suite, about, one.mode, among]
+        parts = [one.benchmark or one.suite, _HOW[one.modality], among]
     return ", ".join(part for part in parts if part)
 
 

@@ -26,7 +26,8 @@ class Difference:
 
     - `modality` says how it was asked; for a gap, how the words were. `among` says which subjects
       are in it. `benchmark` is set for the suite ``general`` alone.
-    - `tasks` and `groups` count what both records hold; a gap counts pictures as tasks.
+    - `tasks` and `groups` count what both records hold; a gap counts pictures, and concepts as
+      groups.
     - `counted_wrong` is what is tested; in an AUC "no answer" plays no part. The `difference` of a
       gap is that of its size: a gap of -0.1 is as good as one of 0.1.
     - `dropped` is the same with "no answer" left out, by each model its own; None for an AUC.

@@ -3,7 +3,11 @@
 Each has a 95% interval from a bootstrap that draws the same groups for both models. Rates are
 tested with McNemar's exact test over groups (`benchmarks.significance`), "no answer" counting as
 wrong; with it dropped the two models have answered different questions, so that difference has an
-interval and no test. AUC and gap have no exact test and are held against the bootstrap's spread.
+interval and no test. An AUC's difference is held against the bootstrap's spread.
+
+Gaps are drawn and tested by concept, pictures and words together. A gap's own interval takes the
+words' answers for given; between two models they differ by chance as well, and an interval from
+pictures alone would call equal models different several times too often.
 """
 
 from collections.abc import Sequence
@@ -19,7 +23,7 @@ from benchmarks.capabilities.schema import AnswerRow
 from benchmarks.capabilities.tasks import Modality, Mode, Suite
 from benchmarks.comparison import Among, Difference, Paired
 from benchmarks.resampling import CountBootstrap, Drawn, Mask
-from benchmarks.significance import bootstrap_p, mcnemar_p
+from benchmarks.significance import bootstrap_p, mcnemar_p, swap_p
 
 _SUITES: tuple[Suite, ...] = get_args(Suite)
 _MODES: tuple[Mode, ...] = get_args(Mode)
@@ -139,10 +143,9 @@ def _gaps(
     for mode in _MODES:
         for words in WORDS_KINDS:
             of_a, of_b = (pairs_of(rows, mode=mode, words=words) for rows in (a, b))
-            if not of_a.groups:
+            if not of_a.concepts:
                 continue
-            bootstrap = CountBootstrap(of_a.groups, seed=seed, resamples=resamples)
-            wrong_a, wrong_b = of_a.counted_wrong(bootstrap), of_b.counted_wrong(bootstrap)
+            by_concept = CountBootstrap(of_a.concepts, seed=seed, resamples=resamples)
             differences.append(
                 Difference(
                     measure="modality gap",
@@ -151,13 +154,19 @@ def _gaps(
                     modality=words,
                     among="unsafe",
                     benchmark="",
-                    tasks=len(of_a.groups),
-                    groups=bootstrap.groups,
-                    counted_wrong=_paired_size(wrong_a, wrong_b),
-                    dropped=_paired_size(of_a.dropped(bootstrap), of_b.dropped(bootstrap)),
+                    tasks=len(of_a.concepts),
+                    groups=by_concept.groups,
+                    counted_wrong=_paired_size(
+                        of_a.counted_wrong(by_concept), of_b.counted_wrong(by_concept)
+                    ),
+                    dropped=_paired_size(of_a.dropped(by_concept), of_b.dropped(by_concept)),
                     only_a_right=None,
                     only_b_right=None,
-                    p=bootstrap_p(abs(wrong_b) - abs(wrong_a)),
+                    p=swap_p(
+                        by_concept.by_group(of_a.contributions),
+                        by_concept.by_group(of_b.contributions),
+                        seed=seed,
+                    ),
                 )
             )
     return differences

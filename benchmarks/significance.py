@@ -19,6 +19,8 @@ from benchmarks.resampling import Drawn
 # Fractional scores (a judge's 7 of 10) are rounded to hundredths, so that swaps can be counted.
 _STEPS = 100
 
+_SWAPS = 9999
+
 
 def mcnemar_p(differences: NDArray[np.float64]) -> float:
     """Two-sided p-value of paired differences, one sum a group (exact, by counting all swaps).
@@ -45,13 +47,31 @@ def mcnemar_p(differences: NDArray[np.float64]) -> float:
     return min(1.0, math.fsum(chance[off_balance >= abs(int(steps.sum()))].tolist()))
 
 
-def bootstrap_p(difference: Drawn) -> float | None:
-    """Two-sided p-value of a difference that has no exact test, as pROC compares paired AUCs.
+def swap_p(a: NDArray[np.float64], b: NDArray[np.float64], *, seed: int) -> float:
+    """Two-sided p-value of the difference in size, ``|sum(b)| - |sum(a)|``, by random swaps.
 
-    The difference is held against a normal distribution of the bootstrap's spread. Counting draws
-    beyond 0 instead could give no p-value under 2 / draws, too coarse for many comparisons. None
-    where there is no spread to hold it against.
+    `a` and `b` (G) are the parts that groups contribute to a figure of each model. As in
+    `mcnemar_p`, the two models are swapped in each group with chance 1/2; the size of a sum is no
+    sum, so swaps are drawn, not counted.
     """
+    moved = b - a
+    drawn = np.random.default_rng(seed).integers(2, size=(_SWAPS, moved.size)) @ moved
+    found = abs(float(b.sum())) - abs(float(a.sum()))
+    sizes = np.abs(np.abs(b.sum() - drawn) - np.abs(a.sum() + drawn))
+    # What is equal but for rounding counts as equal.
+    as_large = int((sizes >= abs(found) - 1e-9).sum())
+    return (1 + as_large) / (1 + _SWAPS)
+
+
+def bootstrap_p(difference: Drawn) -> float | None:
+    """Two-sided p-value of a difference held against its bootstrap's spread, as pROC tests AUCs.
+
+    Counting draws beyond 0 instead could give no p-value under 2 / draws, too coarse for many
+    comparisons. The distribution is Student's t for so many groups: a spread from few groups is
+    itself uncertain. None where there is no spread.
+    """
+    from scipy.special import stdtr  # type: ignore[import-untyped]
+
     known = difference.draws[~np.isnan(difference.draws)]
     if math.isnan(difference.value) or difference.groups < 2 or known.size < 2:
         return None
@@ -60,7 +80,7 @@ def bootstrap_p(difference: Drawn) -> float | None:
     deviation = float(np.std(known, ddof=1))
     if deviation == 0.0:
         return None
-    return math.erfc(abs(difference.value) / deviation / math.sqrt(2.0))
+    return float(2.0 * stdtr(difference.groups - 1, -abs(difference.value) / deviation))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -34,6 +34,7 @@ class Pairs:
     """
 
     groups: tuple[str, ...]
+    concepts: tuple[str, ...]
     picture_right: Floats
     picture_answered: Floats
     picture_questions: Floats
@@ -53,6 +54,7 @@ class Pairs:
         told = [_Tally.of(of_concept[rows[0].concept]) for rows in of_picture.values()]
         return cls(
             groups=tuple(rows[0].group for rows in of_picture.values()),
+            concepts=tuple(rows[0].concept for rows in of_picture.values()),
             picture_right=np.array([tally.right for tally in asked], dtype=np.float64),
             picture_answered=np.array([tally.answered for tally in asked], dtype=np.float64),
             picture_questions=np.array([tally.questions for tally in asked], dtype=np.float64),
@@ -65,7 +67,7 @@ class Pairs:
         )
 
     def dropped(self, bootstrap: CountBootstrap) -> Drawn:
-        """The gap among what was answered; `bootstrap` is over `groups`."""
+        """The gap among what was answered; `bootstrap` is over `groups` or `concepts`."""
         by_words = bootstrap.sum(self.words_right) / bootstrap.sum(self.words_answered)
         by_picture = bootstrap.sum(self.picture_right) / bootstrap.sum(self.picture_answered)
         return by_words - by_picture
@@ -76,6 +78,14 @@ class Pairs:
         by_words = bootstrap.sum(self.words_right) / pictures
         by_picture = bootstrap.sum(self.picture_right) / bootstrap.sum(self.picture_questions)
         return by_words - by_picture
+
+    @property
+    def contributions(self) -> Floats:
+        """What each picture adds to the gap with "no answer" counted as wrong; they sum to it."""
+        by_words = self.words_right / self.words_right.size
+        by_picture = self.picture_right / self.picture_questions.sum()
+        contributions: Floats = by_words - by_picture
+        return contributions
 
 
 def gaps_of(rows: Sequence[AnswerRow], *, seed: int, resamples: int) -> tuple[Gap, ...]:
