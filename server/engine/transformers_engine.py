@@ -189,6 +189,11 @@ class TransformersEngine:
             raise
         except EngineError as error:
             raise EngineStartError(f"{source.name} can't be asked: {error}") from error
+        except Exception as error:
+            # Code of the model's own may fail in any way; whoever started it needs one line.
+            raise EngineStartError(
+                f"{source.name} can't be asked: {type(error).__name__}: {error}"
+            ) from error
         return running
 
     def _label(self, source: ModelSource) -> str:

@@ -1,0 +1,52 @@
+"""The table of ``python -m benchmarks models``: which models are known, and which run here."""
+
+from rich.table import Table
+
+from server.engine.model_registry import ModelEntry, ModelRegistry
+from server.engine.model_requirements import (
+    GIB,
+    Machine,
+    RunOptions,
+    needed_bytes,
+    refusal,
+)
+
+
+def models_table(
+    registry: ModelRegistry, machine: Machine, options: RunOptions | None = None
+) -> Table:
+    """One row a model, S1's eight first. The last column says in two words what keeps it from
+    running here; a dry run says it with the figures.
+    """
+    options = options or RunOptions()
+    where, free = machine.memory
+    shown = "unknown" if free is None else f"{free / GIB:.1f} GiB"
+    table = Table(
+        title=f"models ({where}: {shown} free); * is one of S1's eight", title_justify="left"
+    )
+    for column in ("name", "model", "engine"):
+        table.add_column(column, overflow="fold")
+    table.add_column("billion\nparameters", justify="right")
+    table.add_column("GiB\nneeded", justify="right")
+    table.add_column("licence", overflow="fold")
+    table.add_column("runs here", no_wrap=True)
+    for entry in sorted(registry.entries, key=lambda entry: not entry.in_s1):
+        table.add_row(*_row(entry, registry, machine, options))
+    return table
+
+
+def _row(
+    entry: ModelEntry, registry: ModelRegistry, machine: Machine, options: RunOptions
+) -> tuple[str, ...]:
+    choice = registry.resolve(entry.name)
+    needed = needed_bytes(choice, machine, options)
+    refused = refusal(choice, machine, options)
+    return (
+        f"{entry.name}{' *' if entry.in_s1 else ''}",
+        entry.model,
+        entry.engine,
+        "" if entry.parameters_b is None else f"{entry.parameters_b:.2f}",
+        "" if needed is None else f"{needed / GIB:.1f}",
+        f"{entry.licence}{', gated' if entry.is_gated else ''}",
+        "yes" if refused is None else f"no: {refused.short}",
+    )
