@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks served`` and ``python -m benchmarks throughput``."""
+"""The command line: ``python -m benchmarks COMMAND``; each measures, or shows what was measured."""
 
 import asyncio
 import signal
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.capabilities.cli import capabilities
+from benchmarks.capabilities.run import RECORD_NAME
 from benchmarks.endpoint import Endpoint
 from benchmarks.records import write_record
 from benchmarks.replay import TextField
@@ -20,7 +22,52 @@ from server.errors import SightwardError
 
 _RECORDS = Path("runs/benchmarks")
 
-app = App(name="benchmarks", help="Measure a running endpoint; every run writes one record file.")
+app = App(
+    name="benchmarks",
+    help="Measure a VLM or a running endpoint; every run writes one record file.",
+)
+app.command(capabilities)
+
+
+@app.command
+def report(
+    runs: Annotated[list[Path], Parameter(help="Runs' folders or records, side by side.")],
+    *,
+    out: Annotated[Path | None, Parameter(help="Default: `report` beside the first run.")] = None,
+    data: Annotated[Path | None, Parameter(help="The pictures' folder, for thumbnails.")] = None,
+    blur: Annotated[bool, Parameter(help="Blur thumbnails until they are clicked.")] = True,
+) -> None:
+    """Draw one HTML page, plots and Markdown tables from `capabilities` runs."""
+    from benchmarks.report.write import write_report
+
+    first = runs[0] if runs[0].is_dir() else runs[0].parent
+    files = write_report(runs, out or first / "report", data=data, blur=blur)
+    for path in (files.page, files.markdown, *files.plots):
+        print(path)
+
+
+@app.command
+def compare(
+    a: Path,
+    b: Path,
+    *,
+    seed: int = 2024,
+    resamples: Annotated[int, Parameter(help="Bootstrap draws and random swaps.")] = 1000,
+) -> None:
+    """Whether two `capabilities` runs differ, or only seem to."""
+    from benchmarks.compare import run_compare
+
+    run_compare(_record(a), _record(b), Console(), seed=seed, resamples=resamples)
+
+
+@app.command
+def models() -> None:
+    """The VLMs that are known by name, and which of them can run on this machine."""
+    from benchmarks.models import models_table
+    from server.engine.model_registry import load_registry
+    from server.engine.model_requirements import measure_machine
+
+    Console().print(models_table(load_registry(), measure_machine()))
 
 
 @app.command
@@ -76,6 +123,10 @@ def throughput(
             config, data, _checkpoint(model), on_round=lambda: progress.advance(task)
         )
     _finish(record, throughput_tables(record), out, console)
+
+
+def _record(run: Path) -> Path:
+    return run / RECORD_NAME if run.is_dir() else run
 
 
 def _checkpoint(model: Path | None) -> Path:

@@ -104,7 +104,7 @@ class Journal:
         ]
         if differing:
             raise MeasurementError(
-                f"{self._folder} holds another run, with another {', '.join(differing)}; "
+                f"{self._folder} holds another run: not the same {', '.join(differing)}; "
                 "give another --out"
             )
 

@@ -98,6 +98,7 @@ def fingerprint(tasks: Sequence[Task]) -> str:
     digest = hashlib.sha256()
     for task in tasks:
         parts = (task.id, task.prompt, task.right, *task.options, *task.names, str(task.seed))
+        parts += (task.context, task.benchmark, task.subtask, str(task.max_score))
         digest.update("\0".join(parts).encode() + b"\1")
     return digest.hexdigest()
 

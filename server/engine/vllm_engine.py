@@ -81,7 +81,7 @@ class VllmEngine:
     """Serves `model`, a checkpoint folder or a hub id, with vLLM; implements `Engine`
     and `BatchEngine`.
 
-    `adapter`, `caches`, `dtype` and `max_model_len` are `LoadOptions`. `name` is the id on the card
+    `adapter`, `caches`, `dtype`, `max_model_len` and `revision` are `LoadOptions`. `name` is the id on the card
     (default: the hub id or the folder's name). `probe_timeout_s` bounds `ready`.
     """
 
@@ -93,6 +93,7 @@ class VllmEngine:
         caches: bool = True,
         dtype: str | None = None,
         max_model_len: int | None = None,
+        revision: str | None = None,
         name: str | None = None,
         probe_timeout_s: float = 10.0,
     ) -> None:
@@ -102,6 +103,7 @@ class VllmEngine:
             caches=caches,
             dtype=dtype,
             max_model_len=max_model_len,
+            revision=revision,
         )
         self._name = name
         self._probe_timeout_s = probe_timeout_s

@@ -30,12 +30,14 @@ class LoadOptions:
     prompts nor pictures are remembered, which an honest measurement on repeated pictures needs.
     `dtype` is a vLLM name such as "float32" (default: bfloat16 on a CPU, the checkpoint's own on a
     GPU). `max_model_len` is in tokens (default: as long as the model and the memory allow).
+    `revision` is a branch, tag or commit of a hub model.
     """
 
     adapter: Path | None = None
     caches: bool = True
     dtype: str | None = None
     max_model_len: int | None = None
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ def engine_arguments(
     arguments: dict[str, object] = {
         "model": source.argument,
         "tokenizer": source.argument,
+        "revision": options.revision,
+        "tokenizer_revision": options.revision,
         "dtype": options.dtype or ("bfloat16" if on_cpu else "auto"),
         "max_model_len": options.max_model_len or _FIT_TO_MEMORY,
         # One picture a question; room for clips and sound would only cost memory.

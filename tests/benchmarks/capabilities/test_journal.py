@@ -78,7 +78,7 @@ def test_another_run_in_the_folder_is_refused_by_what_differs(tmp_path: Path) ->
     with Journal(tmp_path, IDENTITY):
         pass
 
-    with pytest.raises(MeasurementError, match="another run, with another model, sampling"):
+    with pytest.raises(MeasurementError, match="another run: not the same model, sampling"):
         Journal(tmp_path, IDENTITY | {"model": "m@2", "sampling": {}}).__enter__()
 
 

@@ -172,5 +172,5 @@ async def test_another_model_is_another_run(measurement: Measurement, tmp_path: 
     await record_of(measurement, engine(), tmp_path)
     other = StubEngine(opinionated, writes=talkative, card=replace(STUB_CARD, version="1" * 12))
 
-    with pytest.raises(MeasurementError, match="with another model"):
+    with pytest.raises(MeasurementError, match="not the same model"):
         await record_of(measurement, other, tmp_path)
