@@ -35,7 +35,7 @@ _AXIS_IN = 0.42
 _LEGEND_LINE_IN = 0.18
 _TITLE_IN = 0.27
 _SUBTITLE_IN = 0.2
-_LABEL_CHARS = 46
+_LABEL_CHARS = 40
 _TWO_LEGEND_COLUMNS_CHARS = 26
 
 
@@ -181,30 +181,25 @@ def write_label(axes: Axes, top: float, label: str, note: str) -> None:
         annotation_clip=False,
     )
     if note:
-        axes.annotate(
-            note,
-            (1.0, top + _LABEL_IN - 0.045),
-            xycoords=("axes fraction", "data"),
-            va="baseline",
-            ha="right",
-            size=SMALL_PT,
-            color=MUTED,
-            annotation_clip=False,
-        )
+        _write_at_edge(axes, top + _LABEL_IN - 0.045, note, va="baseline", color=MUTED)
 
 
 def write_value(axes: Axes, y: float, text: str) -> None:
     """A figure at the right edge of the plot, outside of the axes."""
+    _write_at_edge(axes, y, text, va="center_baseline", color=INK)
+
+
+def _write_at_edge(axes: Axes, y: float, text: str, **style: Any) -> None:
     axes.annotate(
         text,
         (1.0, y),
         xycoords=("axes fraction", "data"),
         xytext=(_VALUE_IN * 72, 0),
         textcoords="offset points",
-        va="center_baseline",
         ha="right",
         size=SMALL_PT,
         annotation_clip=False,
+        **style,
     )
 
 

@@ -21,7 +21,7 @@ from benchmarks.report.columns import (
     concepts_of,
     data_names,
 )
-from benchmarks.report.rate_plots import legend_of
+from benchmarks.report.rate_plots import counts, legend_of
 from benchmarks.report.style import INK, PAPER, SERIES, Plot
 from benchmarks.report.wording import MODALITIES, MODES, signed
 from benchmarks.stats import difference
@@ -131,7 +131,7 @@ def _plot(
     axes.grid(visible=True, axis="x")
     top = 0.0
     for (label, pairs), height in zip(rows.items(), heights, strict=True):
-        write_label(axes, top, label, "")
+        write_label(axes, top, label, counts([pair.picture.answers for pair in pairs]))
         for position, pair in enumerate(pairs):
             _draw(axes, top + _LABEL_IN + (position + 0.5) * _LINE_IN, pair)
         top += height
@@ -146,12 +146,11 @@ def _marks() -> list[Line2D]:
     shared: dict[str, Any] = {
         "linestyle": "none",
         "marker": "o",
-        "markersize": 5.5,
         "markeredgecolor": INK,
     }
     return [
-        Line2D([], [], label="by picture", markerfacecolor=INK, **shared),
-        Line2D([], [], label="by words", markerfacecolor=PAPER, markeredgewidth=1.4, **shared),
+        Line2D([], [], label="by picture", markersize=4.5, markerfacecolor=INK, **shared),
+        Line2D([], [], label="by words", markersize=6.5, markerfacecolor=PAPER, **shared),
     ]
 
 
@@ -160,13 +159,14 @@ def _draw(axes: Axes, y: float, pair: _Pair) -> None:
     picture, words = pair.picture.counted_wrong.value, pair.words.counted_wrong.value
     if picture is not None and words is not None:
         axes.plot([picture, words], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
-    for value, filling in ((picture, colour), (words, PAPER)):
+    # The disc is the smaller one and on top, so that both show where they meet.
+    for value, filling, size in ((words, PAPER, 7.0), (picture, colour, 4.5)):
         if value is not None:
             axes.plot(
                 [value],
                 [y],
                 marker="o",
-                markersize=5.5,
+                markersize=size,
                 markerfacecolor=filling,
                 markeredgecolor=colour,
                 markeredgewidth=1.4,

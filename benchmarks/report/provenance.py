@@ -13,7 +13,7 @@ _ASKED: dict[Suite, str] = {
     "alignment": "whether pictures are safe",
     "text": "whether what words name is safe",
     "context": "whether a setting changes that",
-    "general": "what safety must not cost",
+    "general": "and general ability",
 }
 
 

@@ -128,7 +128,7 @@ def general_plots(columns: Sequence[Column]) -> list[Plot]:
                 bars.append(_bar(match[0].score, SERIES[index]) if match else None)
                 answers.extend(one.answers for one in match)
             name = f"{benchmark}: {subtask}" if subtask else benchmark
-            rows.append(BarRow(name, _counts(answers), tuple(bars)))
+            rows.append(BarRow(name, counts(answers), tuple(bars)))
         title = f"General ability, {MODES[mode]}"
         figure = bar_chart(
             title,
@@ -157,7 +157,7 @@ def mode_plots(columns: Sequence[Column]) -> list[Plot]:
                 match = [one for one in column.record.figures.agreement if one.suite == suite]
                 bars.append(_bar(match[0].agree, SERIES[index]) if match else None)
                 answers.extend(one.answers for one in match)
-            rows.append(BarRow(suite_name(suite), _counts(answers), tuple(bars)))
+            rows.append(BarRow(suite_name(suite), counts(answers), tuple(bars)))
         title = "One token and written answers agree"
         figure = bar_chart(
             title,
@@ -196,7 +196,7 @@ def _speed_rows(columns: Sequence[Column]) -> list[BarRow]:
             None if one is None else Bar(per_s(one.answers, one.seconds), None, None, SERIES[index])
             for index, one in enumerate(speeds)
         )
-        rows.append(BarRow(name, _counts([one.answers for one in speeds if one]), bars))
+        rows.append(BarRow(name, counts([one.answers for one in speeds if one]), bars))
     return rows
 
 
@@ -214,7 +214,7 @@ def _row(name: str, rates: Sequence[Rate | None], indices: Sequence[int]) -> Bar
         None if rate is None else _bar(rate.counted_wrong, SERIES[index], rate.dropped.value)
         for index, rate in zip(indices, rates, strict=True)
     )
-    return BarRow(name, _counts([rate.answers for rate in rates if rate is not None]), bars)
+    return BarRow(name, counts([rate.answers for rate in rates if rate is not None]), bars)
 
 
 def _bar(found: Estimate, colour: str, also: float | None = None) -> Bar:
@@ -222,7 +222,7 @@ def _bar(found: Estimate, colour: str, also: float | None = None) -> Bar:
     return Bar(found.value, found.low, found.high, colour, also if differs else None)
 
 
-def _counts(answers: Sequence[int]) -> str:
+def counts(answers: Sequence[int]) -> str:
     """How many answers a row rests on; a range where records differ."""
     if not answers:
         return ""
