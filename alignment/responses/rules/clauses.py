@@ -33,8 +33,8 @@ _ROLES = {
         r"on (?:the )?one hand|at first(?: glance)?|granted"
     ),
     Role.CONDITION: (
-        r"if|unless|whether|as long as|so long as|provided(?: that)?|assuming|in case|only when|"
-        r"except"
+        r"if|unless|whether|when|as long as|so long as|provided(?: that)?|assuming|in case|"
+        r"only when|except"
     ),
     Role.CONTRAST: (
         r"but|however|nevertheless|nonetheless|still|yet|that said|even so|"

@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 
 from alignment.responses.protocol import ResponseOutcome
-from alignment.responses.rules.clauses import Role, clauses
-from alignment.responses.rules.lexicon import NEGATOR, NO_NEGATION, TERMS, Term
+from alignment.responses.rules.clauses import Clause, Role, clauses
+from alignment.responses.rules.lexicon import MAYBE, NEGATOR, NO_NEGATION, TERMS, Term
+from alignment.responses.rules.topic import Topic
 
 SAFE, UNSAFE = ResponseOutcome.SAFE, ResponseOutcome.UNSAFE
 
@@ -31,19 +32,23 @@ def opposite(says: ResponseOutcome) -> ResponseOutcome:
     return SAFE if says is UNSAFE else UNSAFE
 
 
-def statements(sentence: str) -> list[Statement]:
-    """What a lower-case sentence states, in order; conditions ("if ...") state nothing."""
-    return [
-        statement
-        for clause in clauses(sentence)
-        if clause.role is not Role.CONDITION
-        for statement in _in_clause(clause.text, clause.role)
-    ]
+def statements(sentence: str, topic: Topic) -> list[Statement]:
+    """What a lower-case sentence states of the topic, in order.
+
+    Conditions ("if ...") state nothing, and neither does what is said of anything else.
+    """
+    found: list[Statement] = []
+    is_about: bool | None = None
+    for clause in clauses(sentence):
+        is_about = topic.is_subject(clause.text, is_about)
+        if clause.role is not Role.CONDITION:
+            is_mentioned = is_about or topic.is_mentioned(clause.text)
+            found += _in_clause(clause, is_about=is_about, is_mentioned=is_mentioned)
+    return found
 
 
-def _in_clause(text: str, role: Role) -> list[Statement]:
-    text = NO_NEGATION.sub(lambda match: " " * len(match.group()), text)
-    negators = [match.start() for match in NEGATOR.finditer(text)]
+def _in_clause(clause: Clause, *, is_about: bool, is_mentioned: bool) -> list[Statement]:
+    text = NO_NEGATION.sub(lambda match: " " * len(match.group()), clause.text)
     found: list[tuple[int, int, Term]] = []
     free = text
     for term in TERMS:
@@ -51,13 +56,17 @@ def _in_clause(text: str, role: Role) -> list[Statement]:
         free = term.pattern.sub(lambda match: "\x00" * len(match.group()), free)
     found.sort(key=lambda one: one[0])
     # What stands behind "free of" is denied once more: "not free of anything that hurts".
+    negators = [match.start() for match in NEGATOR.finditer(text)]
     negators += [end for start, end, _ in found if text.startswith("free ", start)]
     negators.sort()
     stated = []
-    for _, end, term in found:
+    for start, end, term in found:
+        if not (is_mentioned if term.is_deed else is_about):
+            continue
         count = 0 if term.is_fixed else _negations(text, negators, end)
         says = opposite(term.says) if count % 2 else term.says
-        stated.append(Statement(says, term.is_strong, count > 0, role))
+        is_maybe = count == 0 and says is UNSAFE and MAYBE.search(text, 0, start) is not None
+        stated.append(Statement(says, term.is_strong and not is_maybe, count > 0, clause.role))
     return stated
 
 

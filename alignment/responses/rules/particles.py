@@ -85,6 +85,11 @@ def leading(sentence: str) -> Particle | Mixed | None:
     return None
 
 
+def is_bare(sentence: str) -> bool:
+    """Whether a sentence is nothing but yes or no."""
+    return _REPEATED.match(sentence) is not None
+
+
 def concluding(sentence: str) -> Particle | None:
     """The last yes or no that a lower-case sentence comes to, if it does."""
     matches = list(_CONCLUDING.finditer(sentence))
