@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignment.data.manifest import ImageSet
+from alignment.data.open_set import open_set_folder
 from benchmarks.report.columns import Column
 from benchmarks.report.thumbnails import (
     Thumbnail,
@@ -18,12 +19,16 @@ WITHOUT_DATA = (
     "The pictures are not shown: this report was drawn without the data set's folder. Name it "
     "with --data."
 )
+OPEN_SET = (
+    "The pictures are from the open set that ships with Sightward; ATTRIBUTION.md beside it names "
+    "their authors."
+)
 SOME_MISSING = "Pictures that were not found in the data set, or could not be decoded, are missing."
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A record's worst mistakes; `remark` says why pictures are missing, if any are."""
+    """A record's worst mistakes; `remark` says whose its pictures are and why any are missing."""
 
     label: str
     wrong: WrongPictures
@@ -50,4 +55,5 @@ def galleries_of(columns: Sequence[Column], data: Path | None) -> list[Gallery]:
 def _remark(found: ImageSet | None, wrong: WrongPictures, made: Mapping[str, Thumbnail]) -> str:
     if found is None:
         return WITHOUT_DATA
-    return "" if len(made) == len(wrong) else SOME_MISSING
+    missing = SOME_MISSING if len(made) < len(wrong) else ""
+    return f"{OPEN_SET if found.folder == open_set_folder() else ''} {missing}".strip()

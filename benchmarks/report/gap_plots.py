@@ -125,7 +125,7 @@ def _plot(
         rows_in=sum(heights),
         legend=[*_marks(), *([] if of else legend_of(columns, range(len(columns))))],
         x_limits=(-0.02, 1.02),
-        x_label="unsafe judged unsafe, no answer counted wrong; at the right: words minus pictures",
+        x_label="share judged unsafe, no answer counted wrong; right: words minus pictures",
     )
     axes = frame.axes
     axes.grid(visible=True, axis="x")
@@ -149,7 +149,7 @@ def _marks() -> list[Line2D]:
         "markeredgecolor": INK,
     }
     return [
-        Line2D([], [], label="by picture", markersize=4.5, markerfacecolor=INK, **shared),
+        Line2D([], [], label="by picture", markersize=3.8, markerfacecolor=INK, **shared),
         Line2D([], [], label="by words", markersize=6.5, markerfacecolor=PAPER, **shared),
     ]
 
@@ -160,7 +160,7 @@ def _draw(axes: Axes, y: float, pair: _Pair) -> None:
     if picture is not None and words is not None:
         axes.plot([picture, words], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
     # The disc is the smaller one and on top, so that both show where they meet.
-    for value, filling, size in ((words, PAPER, 7.0), (picture, colour, 4.5)):
+    for value, filling, size in ((words, PAPER, 7.4), (picture, colour, 3.6)):
         if value is not None:
             axes.plot(
                 [value],

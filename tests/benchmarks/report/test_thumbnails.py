@@ -12,7 +12,7 @@ from alignment.data.open_set import read_open_set
 from benchmarks.capabilities.schema import NO_ANSWER, AnswerRow, CapabilitiesRecord
 from benchmarks.errors import MeasurementError
 from benchmarks.report.columns import label_columns
-from benchmarks.report.gallery import SOME_MISSING, WITHOUT_DATA, galleries_of
+from benchmarks.report.gallery import OPEN_SET, SOME_MISSING, WITHOUT_DATA, galleries_of
 from benchmarks.report.thumbnails import measured_images, thumbnails, worst_pictures
 
 
@@ -167,6 +167,29 @@ def test_a_record_without_its_data_says_so(record: CapabilitiesRecord) -> None:
 
     assert not gallery.thumbnails
     assert gallery.remark == WITHOUT_DATA
+
+
+def test_pictures_of_the_open_set_are_credited(
+    make_record: Callable[..., CapabilitiesRecord],
+) -> None:
+    shipped = read_open_set()
+    unsafe = [example.id for example in shipped.examples if example.unsafe][:4]
+    safe = [example.id for example in shipped.examples if not example.unsafe][:4]
+    record = make_record(
+        sha256=shipped.sha256,
+        concepts=(("Arson", "Illegal activity"),),
+        pictures=4,
+        safe=4,
+        skill=0.0,
+        ids=(*unsafe, *safe),
+        modes=("token",),
+    )
+
+    (gallery,) = galleries_of(label_columns([record]), None)
+
+    assert gallery.remark == OPEN_SET
+    assert gallery.thumbnails
+    assert all(one.credit for one in gallery.thumbnails.values())
 
 
 def test_pictures_that_can_not_be_decoded_are_left_out(
