@@ -164,7 +164,7 @@ def _adapter_for(
 
 def _end_ids(model: Any, config: Any, tokenizer: Any) -> frozenset[int]:
     """Every token that the checkpoint says ends an answer."""
-    found: set[int] = set()
+    found: set[object] = set()
     for owner in (
         getattr(model, "generation_config", None),
         config,

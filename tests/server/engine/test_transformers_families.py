@@ -329,8 +329,8 @@ async def test_the_picture_changes_the_answer(engine: TransformersEngine) -> Non
 async def test_the_prompt_is_the_one_the_family_published(
     engine: TransformersEngine, family: Family
 ) -> None:
-    assert engine._running is not None
-    prompt = engine._running.loaded.adapter.prompt
+    assert engine._session is not None
+    prompt = engine._session.loaded.adapter.prompt
     assert prompt(JUDGE, with_image=True) == family.with_image.format(text=JUDGE)
     if family.without_image is not None:
         assert prompt(JUDGE, with_image=False) == family.without_image.format(text=JUDGE)
@@ -353,8 +353,8 @@ async def test_masses_are_those_of_the_whole_vocabulary(
     engine: TransformersEngine, family: Family
 ) -> None:
     """Held against the model's own forward pass on inputs made by its own processor."""
-    assert engine._running is not None
-    adapter: Any = engine._running.loaded.adapter
+    assert engine._session is not None
+    adapter: Any = engine._session.loaded.adapter
     question = judge(3)
     inputs = adapter._processor(
         text=[family.with_image.format(text=question.text)],
@@ -364,7 +364,7 @@ async def test_masses_are_those_of_the_whole_vocabulary(
     with torch.inference_mode():
         logits = adapter._model(**inputs).logits[0, -1]
     logprobs = torch.log_softmax(logits.double(), dim=-1)
-    ids = engine._running.reading(("yes", "no")).ids_by_option["yes"]
+    ids = engine._session.reading(("yes", "no")).ids_by_option["yes"]
     expected = float(torch.logsumexp(logprobs[list(ids)], dim=-1))
     assert log_masses(await engine.ask(question))["yes"] == pytest.approx(expected, abs=ROUNDING)
 
