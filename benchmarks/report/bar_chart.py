@@ -178,6 +178,7 @@ def write_label(axes: Axes, top: float, label: str, note: str) -> None:
         va="baseline",
         ha="left",
         size=TEXT_PT,
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
         annotation_clip=False,
     )
     if note:
