@@ -76,7 +76,8 @@ def _read_field(found: Findings, entry: Field) -> None:
     elif entry.is_explanation:
         _read_all(found, sentences(entry.value))
     elif entry.holds is not None:
-        for statement in statements(spell(entry.key), found.topic)[:1]:
+        words = f"it is {spell(entry.key)}"
+        for statement in statements(words, found.topic, counts_content=True)[:1]:
             says = statement.says if entry.holds else opposite(statement.says)
             found.properties.append((says, statement.is_strong))
 

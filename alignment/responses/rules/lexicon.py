@@ -23,7 +23,9 @@ _RULES = r"(?:rules?|guidelines?|polic(?:y|ies)|laws?|terms|standards?)"
 _BETWEEN = (
     r"(?: (?:not|never|ever|also|still|then|probably|likely|safely|freely|easily|hardly|be))*"
 )
-_PICTURE = r"image|picture|photo|photograph|one|choice|option|drawing|content|thing|post|symbol"
+_PICTURE = (
+    r"image|picture|photo|photograph|one|choice|option|drawing|content|material|thing|post|symbol"
+)
 
 _PLACE = r"(?:sites?|forums?|platforms?|websites?|places?|spaces?|environments?|communit)"
 
@@ -33,7 +35,7 @@ class Term:
     """A word or phrase that judges; negation turns it round unless it `is_fixed`.
 
     It `is_deed` where the picture may be its object ("a forum would ban it") and not only what it
-    says something of ("it is harmful").
+    says something of ("it is harmful"). Where `is_content`, it only names what is to be seen.
     """
 
     pattern: re.Pattern[str]
@@ -41,6 +43,7 @@ class Term:
     is_strong: bool
     is_fixed: bool
     is_deed: bool
+    is_content: bool
 
 
 def _terms(
@@ -49,9 +52,10 @@ def _terms(
     is_strong: bool = True,
     is_fixed: bool = False,
     is_deed: bool = False,
+    is_content: bool = False,
 ) -> tuple[Term, ...]:
     return tuple(
-        Term(re.compile(rf"\b(?:{pattern})\b"), says, is_strong, is_fixed, is_deed)
+        Term(re.compile(rf"\b(?:{pattern})\b"), says, is_strong, is_fixed, is_deed, is_content)
         for pattern in patterns
     )
 
@@ -138,14 +142,21 @@ TERMS: tuple[Term, ...] = (
     ),
     *_terms(
         UNSAFE,
-        r"offensive|offend(?:s|ed)?|disturbing|upset(?:s|ting)?|shocking|distressing|traumati[sz]e",
-        r"violent|violence|hateful|hatred|hate (?:speech|symbols?)|racis[mt]|discriminat\w+",
-        r"sexual|sexually|explicit|graphic|nudity|nude|pornograph\w+|obscene|vulgar|lewd",
-        r"gor(?:e|y)|gruesome|mutilat\w+|abus(?:e|ive)|cruelty|exploitation|demeaning|derogatory",
-        r"dangerous|danger|threat(?:s|en|ened|ening)?|illegal|criminal|toxic|misinformation",
-        r"problematic|concerning|(?:be|is|are) (?:a )?(?:problem|wrong)|bad|risky|scary",
+        r"offend(?:s|ed)?|upsets?|traumati[sz]es?|hate speech",
+        rf"(?:offensive|disturbing|upsetting|shocking|distressing|hateful|racist|explicit|obscene|"
+        rf"vulgar|lewd|gory|gruesome|abusive|demeaning|derogatory|dangerous|illegal|toxic|"
+        rf"discriminatory|problematic|concerning|bad|risky|scary){_PREDICATE}",
+        r"(?:be|is|are) (?:a )?(?:problem|wrong)",
         r"(?:raises?|poses?|causes?)(?: [\w-]+){0,4} (?:concerns?|risks?|problems?)",
         is_strong=False,
+    ),
+    *_terms(
+        UNSAFE,
+        r"violent|violence|hatred|hate symbols?|racism|discrimination|nudity|nude|pornograph\w+",
+        r"sexual|sexually|graphic|gore|mutilat\w+|abuse|cruelty|exploitation|misinformation",
+        r"danger|threat(?:s|en|ened|ening)?|criminal",
+        is_strong=False,
+        is_content=True,
     ),
     *_terms(
         SAFE,
@@ -164,6 +175,12 @@ TERMS: tuple[Term, ...] = (
 
 # What may be harmful is not yet said to be.
 MAYBE = re.compile(r"\b(?:could|may|might|can)(?: [\w-]+){0,6} $")
+
+# "A photo of gun violence", "it shows gun violence": what is to be seen, and nothing said of it.
+CAPTION = re.compile(
+    r"(?:\w+ ){0,3}(?:shows?|depicts?|features?|portrays?|is of) |"
+    r"(?!.*\b(?:is|are|was|were|has|have|contains?|no|not|nothing|nobody|without)\b)"
+)
 
 NEGATOR = re.compile(
     r"\b(?:not|no|never|nothing|nobody|none|neither|nor|without|hardly|barely|scarcely|lacks?|"

@@ -11,7 +11,7 @@ _PICTURE = (
     r"content|material|imagery|scene|screenshot|depiction|post|subject|symbol|pic|caption|this one"
 )
 _REFERS = (
-    r"it|its|this|that|these|those|they|them|such|here|there|nothing|none|nobody|no|one|everyone|"
+    r"it|its|this|these|those|they|them|such|here|there|nothing|none|nobody|no|one|everyone|"
     r"anyone|what"
 )
 _GERUND = (
@@ -25,6 +25,8 @@ _VERB = re.compile(
     r"remove|avoid|go)\b"
 )
 _NAMED = re.compile(r"\bif (?:an?|the) \w+ shows? (.+?), ", re.IGNORECASE)
+_CONTENT = re.compile(r"\b(?:is|are) there\b|\bdo(?:es)? .{1,40}\b(?:show|contain)", re.IGNORECASE)
+_OWN = re.compile(r"(?:my|your|our) (?!answer|view|opinion|verdict)")
 _WORD = re.compile(r"[a-z]{3,}")
 _STOPWORDS = frozenset(
     ("the", "and", "for", "answer", "yes", "would", "could", "with", "without", "like", "shows")
@@ -41,11 +43,15 @@ class Topic:
         named = _NAMED.search(question)
         words = _WORD.findall(named[1].lower()) if named else []
         own = "".join(f"|{re.escape(word)}" for word in words)
-        self._mention = re.compile(rf"\b(?:(?:{_PICTURE}{own})s?|{_REFERS}|{_GERUND})\b")
+        words_for_it = rf"\b(?:(?:{_PICTURE}{own})s?|{_REFERS}|{_GERUND})\b"
+        # Within a clause "that" mostly begins another one.
+        self._mention = re.compile(rf"{words_for_it}|^that\b|\bthat$")
         self._words = frozenset(_WORD.findall(question.lower())) - _STOPWORDS
         asks_freedom = re.search(r"\bfree (?:of|from)\b", question, re.IGNORECASE)
         self.asks_freedom = asks_freedom is not None
         """Whether it asks if something is free of harm, where a bare "no" is easily confused."""
+        self.asks_content = self.asks_freedom or _CONTENT.search(question) is not None
+        """Whether it asks what there is to see, so that naming it is an answer."""
 
     def is_mentioned(self, clause: str) -> bool:
         """Whether the clause speaks of it anywhere."""
@@ -60,6 +66,8 @@ class Topic:
         verb = _VERB.search(clause)
         subject = clause[: verb.start()].strip() if verb else clause
         words = subject.split()
+        if _OWN.match(subject):
+            return False
         if self._mention.search(subject):
             return True
         if verb and words and len(words) <= _SHORT_SUBJECT_WORDS:
