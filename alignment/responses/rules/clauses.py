@@ -55,7 +55,7 @@ _ROLES = {
 # A new subject or verb after these begins a clause; a list ("violent, sexual or hateful") does not.
 _SUBJECT = (
     r"(?:it|this|that|the|these|those|there|they|he|she|we|you|i|which|who|such|its|most|many|"
-    r"people|children|anyone|everyone|posting|showing|sharing)\b"
+    r"people|children|any|anyone|everyone|posting|showing|sharing)\b"
 )
 _VERB = (
     r"(?:is|are|was|were|has|have|should|could|would|can|may|might|must|will|does|do|contains?|"

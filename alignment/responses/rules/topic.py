@@ -11,7 +11,7 @@ _PICTURE = (
     r"content|material|imagery|scene|screenshot|depiction|post|subject|symbol|pic|caption|this one"
 )
 _REFERS = (
-    r"it|its|this|these|those|they|them|such|here|there|nothing|none|nobody|no|one|everyone|"
+    r"it|its|this|these|those|they|them|such|here|there|nothing|anything|none|nobody|no|one|everyone|"
     r"anyone|what"
 )
 _GERUND = (

@@ -29,7 +29,7 @@ from alignment.responses.protocol import (
     ResponseOutcome,
 )
 from alignment.responses.rules.clauses import Role
-from alignment.responses.rules.cleaning import strip_markup, without_echo, without_markers
+from alignment.responses.rules.cleaning import plain, strip_markup, without_echo, without_markers
 from alignment.responses.rules.evidence import SAFE, UNSAFE, Statement
 from alignment.responses.rules.fields import data_fields
 from alignment.responses.rules.findings import Findings, Lead, find_in_fields, find_in_text
@@ -52,7 +52,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _ENGLISH = frozenset((
     "the", "it", "its", "this", "that", "is", "be", "not", "and", "of", "to", "for", "with", "you",
     "they", "there", "would", "should", "could", "can", "may", "does", "have", "because", "by",
-    "from", "any", "if", "shows", "image", "picture", "one",
+    "from", "any", "if", "shows", "image", "picture", "one", "think", "am", "are", "what",
 ))
 # fmt: on
 _YES_NO = re.compile(r"\b(?:yes+|no+)\b", re.IGNORECASE)
@@ -95,7 +95,7 @@ def _outcome(written: str, response: Response) -> ResponseOutcome:
 
 def _is_english(text: str) -> bool:
     """Whether the words beside yes and no may be English: other languages have a "no" too."""
-    words = _WORD.findall(_YES_NO.sub(" ", text.lower()))
+    words = _WORD.findall(_YES_NO.sub(" ", plain(text)))
     return len(words) < _WORDS_TO_TELL or not _ENGLISH.isdisjoint(words)
 
 
