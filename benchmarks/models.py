@@ -7,6 +7,7 @@ from server.engine.model_requirements import (
     GIB,
     Machine,
     RunOptions,
+    for_machine,
     needed_bytes,
     refusal,
 )
@@ -15,8 +16,9 @@ from server.engine.model_requirements import (
 def models_table(
     registry: ModelRegistry, machine: Machine, options: RunOptions | None = None
 ) -> Table:
-    """One row a model, S1's eight first. The last column says in two words what keeps it from
-    running here; a dry run says it with the figures.
+    """One row a model, S1's eight first, with the engine that would run it here.
+
+    The last column says in two words what keeps it from running; a dry run gives the figures.
     """
     options = options or RunOptions()
     where, free = machine.memory
@@ -24,8 +26,9 @@ def models_table(
     table = Table(
         title=f"models ({where}: {shown} free); * is one of S1's eight", title_justify="left"
     )
-    for column in ("name", "model", "engine"):
-        table.add_column(column, overflow="fold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    table.add_column("engine", no_wrap=True)
     table.add_column("billion\nparameters", justify="right")
     table.add_column("GiB\nneeded", justify="right")
     table.add_column("licence", overflow="fold")
@@ -38,13 +41,13 @@ def models_table(
 def _row(
     entry: ModelEntry, registry: ModelRegistry, machine: Machine, options: RunOptions
 ) -> tuple[str, ...]:
-    choice = registry.resolve(entry.name)
+    choice = for_machine(registry.resolve(entry.name), machine)
     needed = needed_bytes(choice, machine, options)
     refused = refusal(choice, machine, options)
     return (
         f"{entry.name}{' *' if entry.in_s1 else ''}",
         entry.model,
-        entry.engine,
+        choice.engine,
         "" if entry.parameters_b is None else f"{entry.parameters_b:.2f}",
         "" if needed is None else f"{needed / GIB:.1f}",
         f"{entry.licence}{', gated' if entry.is_gated else ''}",

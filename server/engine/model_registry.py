@@ -50,8 +50,8 @@ class ModelEntry(BaseModel):
     - `parameters_b` is in billions, `download_gb` in GB (10^9 bytes) of weight files; both are None
       for a remote model.
     - `revision` pins a model that `needs_remote_code`; None: no commit of it was seen.
-    - `tokenizer` is where the tokenizer lies, if not with the model. `packages` are what its code
-      imports beside transformers.
+    - `tokenizer` is where the tokenizer lies, if not with the model. `packages` are what it
+      needs beside an engine; `vllm_packages` what vLLM imports to serve this architecture.
     - `retired` says why it can't be asked any more.
     """
 
@@ -73,6 +73,7 @@ class ModelEntry(BaseModel):
     revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     tokenizer: str | None = None
     packages: tuple[str, ...] = ()
+    vllm_packages: tuple[str, ...] = ()
     retired: str | None = None
     note: str | None = None
 
@@ -96,7 +97,8 @@ class ModelChoice:
     """Which model is meant, and which engine runs it.
 
     `model` is the hub id, folder or remote name; None for the reference model, which is assembled.
-    `entry` is None for a model that is not registered.
+    `entry` is None for a model that is not registered. `vllm_packages` are what vLLM imports to
+    serve it, as far as its architecture is known.
     """
 
     spec: str
@@ -104,6 +106,7 @@ class ModelChoice:
     engine: EngineName
     model: str | None
     entry: ModelEntry | None = None
+    vllm_packages: tuple[str, ...] = ()
 
     @property
     def chat_format(self) -> str | None:
@@ -125,12 +128,8 @@ class ModelRegistry:
         return by_model | {entry.name.lower(): entry for entry in self.entries}
 
     @cached_property
-    def _transformers_alone(self) -> frozenset[str]:
-        return frozenset(
-            entry.architecture
-            for entry in self.entries
-            if entry.engine == "transformers" and entry.architecture
-        )
+    def _by_architecture(self) -> dict[str, ModelEntry]:
+        return {entry.architecture: entry for entry in self.entries if entry.architecture}
 
     def resolve(self, spec: str) -> ModelChoice:
         """What `spec` means: a registered name or hub id, a folder, a hub id, or a remote model.
@@ -144,22 +143,32 @@ class ModelRegistry:
             return ModelChoice(spec, "remote", "remote", spec.removeprefix(REMOTE_PREFIX))
         entry = self._by_name.get(spec.lower())
         if entry is not None:
-            return ModelChoice(spec, "registered", entry.engine, entry.model, entry)
+            return ModelChoice(
+                spec, "registered", entry.engine, entry.model, entry, entry.vllm_packages
+            )
         folder = Path(spec).expanduser()
         if (folder / "config.json").is_file():
-            return ModelChoice(spec, "folder", self._engine_for(folder), str(folder))
+            like = self._registered_like(folder)
+            return ModelChoice(
+                spec,
+                "folder",
+                "vllm" if like is None else like.engine,
+                str(folder),
+                vllm_packages=() if like is None else like.vllm_packages,
+            )
         if spec.count("/") == 1 and spec[0] not in "./~" and not spec.endswith("/"):
             return ModelChoice(spec, "hub", "vllm", spec)
         raise UnknownModelError(spec, self._near(spec))
 
-    def _engine_for(self, folder: Path) -> EngineName:
-        """vLLM, but for architectures that it does not serve and code of a checkpoint's own."""
+    def _registered_like(self, folder: Path) -> ModelEntry | None:
+        """A registered model of the architecture in a folder; it takes the same engine."""
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            architectures = set(config.get("architectures") or ())
+            architectures = tuple(config.get("architectures") or ())
         except (ValueError, AttributeError, TypeError):
-            return "vllm"  # whose refusal says what is wrong with the file
-        return "transformers" if architectures & self._transformers_alone else "vllm"
+            return None  # the engine's refusal says what is wrong with the file
+        known = (self._by_architecture.get(name) for name in architectures)
+        return next((entry for entry in known if entry is not None), None)
 
     def _near(self, spec: str) -> tuple[str, ...]:
         names = [entry.name for entry in self.entries] + [REFERENCE]

@@ -9,7 +9,7 @@ sets its cache aside beside that. It is an estimate, meant to refuse what can't 
 import importlib.util
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from server.engine.cpu_runtime import KV_CACHE_GIB
@@ -87,6 +87,17 @@ def measure_machine() -> Machine:
     )
 
 
+def for_machine(choice: ModelChoice, machine: Machine) -> ModelChoice:
+    """The choice with the engine that can run it here.
+
+    That is transformers where vLLM is not installed, or not what vLLM imports for this model: its
+    CPU build comes without torchvision, which most vision-language models in vLLM need.
+    """
+    if choice.engine != "vllm" or not _missing(choice, machine):
+        return choice
+    return replace(choice, engine="transformers")
+
+
 def revision_of(choice: ModelChoice, options: RunOptions) -> str | None:
     """The revision that would be loaded: what was asked for, else what is pinned here."""
     return options.revision or (None if choice.entry is None else choice.entry.revision)
@@ -111,7 +122,8 @@ def refusal(
         return Refusal("retired", entry.retired)
     return (
         _no_engine(choice, machine)
-        or _own_code(choice, machine, options)
+        or _own_code(choice, options)
+        or _no_packages(choice, machine)
         or _no_access(choice, machine, options)
         or _no_memory(choice, machine, options)
     )
@@ -126,9 +138,15 @@ def check_runs_here(
 
 
 def _no_engine(choice: ModelChoice, machine: Machine) -> Refusal | None:
-    missing = [n for n in _ENGINE_PACKAGES[choice.engine] if not machine.has_package(n)]
+    missing = _missing(choice, machine)
     if not missing:
         return None
+    if choice.engine == "vllm" and "vllm" not in missing:
+        return Refusal(
+            "no engine",
+            f"vLLM needs {', '.join(missing)} for this model, not installed here; the engine "
+            "transformers does without",
+        )
     return Refusal(
         "no engine",
         f"the engine {choice.engine} is not installed (no {', '.join(missing)}); install "
@@ -136,7 +154,15 @@ def _no_engine(choice: ModelChoice, machine: Machine) -> Refusal | None:
     )
 
 
-def _own_code(choice: ModelChoice, machine: Machine, options: RunOptions) -> Refusal | None:
+def _missing(choice: ModelChoice, machine: Machine) -> list[str]:
+    """Packages that the engine needs for this model and that are not here."""
+    wanted = _ENGINE_PACKAGES[choice.engine]
+    if choice.engine == "vllm":
+        wanted = (*wanted, *choice.vllm_packages)
+    return [name for name in wanted if not machine.has_package(name)]
+
+
+def _own_code(choice: ModelChoice, options: RunOptions) -> Refusal | None:
     entry = choice.entry
     if entry is None or not entry.needs_remote_code:
         return None  # a model that is not registered is refused when its configuration is read
@@ -153,13 +179,15 @@ def _own_code(choice: ModelChoice, machine: Machine, options: RunOptions) -> Ref
             f"{entry.model} runs Python code of its own; read it at revision {revision}, then "
             "allow it with --trust-remote-code",
         )
-    missing = [name for name in entry.packages if not machine.has_package(name)]
+    return None
+
+
+def _no_packages(choice: ModelChoice, machine: Machine) -> Refusal | None:
+    wanted = () if choice.entry is None else choice.entry.packages
+    missing = [name for name in wanted if not machine.has_package(name)]
     if not missing:
         return None
-    return Refusal(
-        "packages",
-        f"the code of {entry.model} needs packages that are not here: {', '.join(missing)}",
-    )
+    return Refusal("packages", f"{choice.model} needs packages not here: {', '.join(missing)}")
 
 
 def _no_access(choice: ModelChoice, machine: Machine, options: RunOptions) -> Refusal | None:
@@ -186,8 +214,16 @@ def _no_memory(choice: ModelChoice, machine: Machine, options: RunOptions) -> Re
         "memory",
         f"not enough {where}: {needed / GIB:.1f} GiB is needed "
         f"({_size_in_words(choice, machine, options)} and working memory), "
-        f"{free / GIB:.1f} GiB is free",
+        f"{free / GIB:.1f} GiB is free{_smaller(choice, machine, options)}",
     )
+
+
+def _smaller(choice: ModelChoice, machine: Machine, options: RunOptions) -> str:
+    """What half the bytes a parameter would need, where that is a choice."""
+    if dtype_of(choice, machine, options) != "float32":
+        return ""
+    halved = needed_bytes(choice, machine, replace(options, dtype="bfloat16"))
+    return "" if halved is None else f"; --dtype bfloat16 needs {halved / GIB:.1f} GiB"
 
 
 def _weight_bytes(choice: ModelChoice, machine: Machine, options: RunOptions) -> int | None:

@@ -118,6 +118,26 @@ def test_a_folder_goes_to_the_engine_for_its_architecture(
     assert (choice.kind, choice.engine, choice.model) == ("folder", engine, str(tmp_path))
 
 
+def test_a_folder_needs_of_vllm_what_its_architecture_needs(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["Qwen2VLForConditionalGeneration"]}')
+    assert resolve(str(tmp_path)).vllm_packages == ("torchvision",)
+
+
+def test_what_handles_videos_needs_torchvision_in_vllm(registry: ModelRegistry) -> None:
+    import transformers
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as NAMES,
+    )
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+    types = {name: kind for kind, name in NAMES.items() if kind in PROCESSOR_MAPPING_NAMES}
+    for entry in registry.entries:
+        if entry.engine == "vllm":
+            name = PROCESSOR_MAPPING_NAMES[types[entry.architecture]]
+            if "video_processor" in getattr(transformers, name).get_attributes():
+                assert entry.vllm_packages == ("torchvision",), entry.name
+
+
 def test_a_folder_with_a_broken_configuration_is_left_to_the_engine(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[")
     assert resolve(str(tmp_path)).engine == "vllm"

@@ -10,6 +10,7 @@ from server.engine.model_requirements import (
     Machine,
     RunOptions,
     check_runs_here,
+    for_machine,
     measure_machine,
     needed_bytes,
 )
@@ -88,6 +89,31 @@ def test_an_engine_that_is_not_installed_is_named(name: str, package: str) -> No
     assert package in reason
 
 
+def test_without_what_vllm_imports_for_a_model_transformers_runs_it() -> None:
+    bare = without("torchvision")
+    llava = resolve("llava-1.5-7b")
+    reason = check_runs_here(llava, bare)
+    assert reason is not None
+    assert "vLLM needs torchvision" in reason
+    assert for_machine(llava, bare).engine == "transformers"
+    assert check_runs_here(for_machine(llava, bare), bare) is None
+    assert for_machine(llava, ROOMY) == llava
+
+
+def test_a_model_that_vllm_serves_without_more_stays_with_it() -> None:
+    for spec in ("idefics3-8b", "reference", "someone/some-vlm"):
+        choice = resolve(spec)
+        assert for_machine(choice, without("torchvision")) == choice
+        assert for_machine(choice, without("vllm")).engine == "transformers"
+
+
+def test_a_refusal_for_memory_says_what_fewer_bytes_would_need() -> None:
+    small = replace(ROOMY, ram_free_bytes=16 * GIB)
+    reason = check_runs_here(resolve("instructblip-7b"), small)
+    assert reason is not None
+    assert reason.endswith("16.0 GiB is free; --dtype bfloat16 needs 17.2 GiB")
+
+
 def test_code_of_a_models_own_is_asked_for_with_the_revision_to_read() -> None:
     choice = resolve("cogvlm-chat")
     assert choice.entry is not None
@@ -112,6 +138,12 @@ def test_packages_that_a_models_code_imports_are_looked_for() -> None:
     reason = check_runs_here(resolve("cogvlm-chat"), without("torchvision", "xformers"), ALLOWED)
     assert reason is not None
     assert reason.endswith("torchvision, xformers")
+
+
+def test_a_package_that_a_known_model_needs_is_looked_for_too() -> None:
+    reason = check_runs_here(resolve("smolvlm2-2.2b"), without("num2words"))
+    assert reason is not None
+    assert reason.endswith("num2words")
 
 
 def test_a_remote_model_needs_a_key_or_an_endpoint_of_ones_own() -> None:
