@@ -1,15 +1,17 @@
-"""Which concept is taken for which: a matrix of the concepts that occur in mistakes.
+"""Which concept is taken for which: a row for what is shown, a column for what it is taken for.
 
-Mistakes are in colour, the stronger the larger their share of the row's answers; right answers
-stand on the diagonal in grey. Concepts that were
-never mixed up are left out, so that labels stay readable, and past `MAX_CONCEPTS` only those most
-often mixed up are drawn: the table beside the plot has the commonest pairs in words.
+Mistakes are in colour, the stronger the larger their share of the row's answers; right answers are
+grey. Concepts that were never mistaken have no row, so that labels stay readable, and past
+`MAX_CONCEPTS` only those most often mixed up are drawn: the table beside the plot has the
+commonest pairs in words.
 """
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -27,8 +29,33 @@ _CHAR_IN = 0.069
 _LABEL_GAP_IN = 0.4
 _HEAD_IN = 0.75
 _RIGHT_IN = 0.75
-_LABEL_CHARS = 28
+_LABEL_CHARS = 34
 _FEWEST_CELLS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """What is drawn: concepts shown, concepts they are taken for, counts, and all of a row's."""
+
+    shown: tuple[str, ...]
+    taken_for: tuple[str, ...]
+    counts: Mapping[tuple[str, str], int]
+    answers: Mapping[str, int]
+
+    @classmethod
+    def of(cls, found: Sequence[Confusion]) -> "_Grid":
+        wrong = [one for one in found if one.shown != one.taken_for]
+        shown = _commonest(_times((one.shown, one.count) for one in wrong))
+        rows = [one for one in found if one.shown in shown]
+        # Columns of mistakes come first; those of right answers take what room is left.
+        mistakes = _times((one.taken_for, one.count) for one in rows if one in wrong)
+        right = _times((one.taken_for, one.count) for one in rows)
+        return cls(
+            shown,
+            _commonest(mistakes, right),
+            {(one.shown, one.taken_for): one.count for one in rows},
+            _times((one.shown, one.count) for one in rows),
+        )
 
 
 def confusion_plots(columns: Sequence[Column]) -> list[Plot]:
@@ -37,97 +64,102 @@ def confusion_plots(columns: Sequence[Column]) -> list[Plot]:
     for index, column in enumerate(columns):
         for mode, how in MODES.items():
             found = [one for one in column.record.figures.confusions if one.mode == mode]
-            names = _mixed_up(found)
-            if not names:
+            grid = _Grid.of(found)
+            if not grid.shown:
                 continue
             number = f"-{index + 1}" if len(columns) > 1 else ""
             title = f"Concepts taken for others, {how}"
             mistakes = sum(one.count for one in found if one.shown != one.taken_for)
-            alt = f"{title}, {column.label}: matrix of {len(names)} concepts, {mistakes} mistakes."
+            alt = (
+                f"{title}, {column.label}: {mistakes} mistakes; rows are the "
+                f"{len(grid.shown)} concepts shown, columns what they were taken for."
+            )
             plots.append(
                 Plot(
                     f"confusion-{mode}{number}",
                     title,
                     alt,
-                    _matrix(title, column.label, names, found),
-                    is_wide=len(names) > _FEWEST_CELLS,
+                    _draw(title, column.label, grid),
+                    is_wide=len(grid.taken_for) > _FEWEST_CELLS,
                 )
             )
     return plots
 
 
-def _mixed_up(found: Sequence[Confusion]) -> list[str]:
-    """Concepts in mistakes, those most often in one if there are too many, category by category."""
+def _times(counted: Iterable[tuple[str, int]]) -> Counter[str]:
     times: Counter[str] = Counter()
-    for one in found:
-        if one.shown != one.taken_for:
-            times.update({one.shown: one.count, one.taken_for: one.count})
-    kept = {name for name, _ in sorted(times.items(), key=lambda item: (-item[1], item[0]))}
-    kept = set(sorted(kept, key=lambda name: (-times[name], name))[:MAX_CONCEPTS])
+    for name, count in counted:
+        times[name] += count
+    return times
+
+
+def _commonest(*ranks: Counter[str]) -> tuple[str, ...]:
+    """At most `MAX_CONCEPTS` names by the first rank, then by the next; category by category."""
+    names = {name for times in ranks for name in times}
+    order = sorted(names, key=lambda name: (*(-times[name] for times in ranks), name))
+    kept = set(order[:MAX_CONCEPTS])
     known = [name for name in load_taxonomy().concept_names if name in kept]
-    return [*known, *sorted(kept.difference(known))]
+    return (*known, *sorted(kept.difference(known)))
 
 
-def _matrix(title: str, label: str, names: Sequence[str], found: Sequence[Confusion]) -> Figure:
-    size = len(names)
-    short = [clipped(name, _LABEL_CHARS) for name in names]
-    longest_in = max(len(name) for name in short) * _CHAR_IN
-    left_in = longest_in + _LABEL_GAP_IN
+def _draw(title: str, label: str, grid: _Grid) -> Figure:
+    rows = [clipped(name, _LABEL_CHARS) for name in grid.shown]
+    heads = [clipped(name, _LABEL_CHARS) for name in grid.taken_for]
+    left_in = max(len(name) for name in rows) * _CHAR_IN + _LABEL_GAP_IN
     # Labels below stand at 45 degrees.
-    bottom_in = longest_in * math.sqrt(0.5) + _LABEL_GAP_IN
-    side_in = max(size, _FEWEST_CELLS) * _CELL_IN
-    width_in = left_in + side_in + _RIGHT_IN
-    height_in = _HEAD_IN + side_in + bottom_in
+    bottom_in = max(len(name) for name in heads) * _CHAR_IN * math.sqrt(0.5) + _LABEL_GAP_IN
+    across_in = max(len(heads), _FEWEST_CELLS) * _CELL_IN
+    down_in = len(rows) * _CELL_IN
+    width_in = left_in + across_in + _RIGHT_IN
+    height_in = _HEAD_IN + down_in + bottom_in
     figure = Figure(figsize=(width_in, height_in))
     axes = figure.add_axes(
         (
             left_in / width_in,
             bottom_in / height_in,
-            side_in / width_in,
-            side_in / height_in,
+            len(heads) * _CELL_IN / width_in,
+            down_in / height_in,
         )
     )
-    axes.set_xlim(0, size)
-    axes.set_ylim(size, 0)
-    place = {name: index for index, name in enumerate(names)}
-    total: Counter[str] = Counter()
-    for one in found:
-        total[one.shown] += one.count
-    for one in found:
-        if one.shown in place and one.taken_for in place:
-            x, y = place[one.taken_for], place[one.shown]
-            share = one.count / total[one.shown]
-            is_right = x == y
-            colour, alpha = (GRID, 1.0) if is_right else (UNSAFE, 0.15 + 0.85 * share)
-            axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, alpha=alpha, edgecolor="none"))
-            axes.text(
-                x + 0.5,
-                y + 0.52,
-                str(one.count),
-                ha="center",
-                va="center",
-                size=6.5,
-                color=PAPER if share > 0.55 and not is_right else INK,
-            )
-    ticks = [index + 0.5 for index in range(size)]
-    axes.set_xticks(ticks, short, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, short)
-    axes.tick_params(length=0, labelcolor=INK)
-    axes.set_xlabel("taken for", loc="right")
-    axes.set_ylabel("shown", loc="top")
-    for line in range(size + 1):
-        axes.axhline(line, color=GRID, linewidth=0.6)
-        axes.axvline(line, color=GRID, linewidth=0.6)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    for index, name in enumerate(names):
+    axes.set_xlim(0, len(heads))
+    axes.set_ylim(len(rows), 0)
+    for y, shown in enumerate(grid.shown):
+        for x, taken_for in enumerate(grid.taken_for):
+            times = grid.counts.get((shown, taken_for), 0)
+            if times:
+                _cell(axes, x, y, times, times / grid.answers[shown], shown == taken_for)
         axes.text(
-            size + 0.25,
-            index + 0.5,
-            f"n {total[name]}",
+            len(heads) + 0.25,
+            y + 0.5,
+            f"n {grid.answers[shown]}",
             va="center",
             size=SMALL_PT - 1,
             color=MUTED,
         )
+    axes.set_xticks(
+        [x + 0.5 for x in range(len(heads))], heads, rotation=45, ha="right", rotation_mode="anchor"
+    )
+    axes.set_yticks([y + 0.5 for y in range(len(rows))], rows)
+    axes.tick_params(length=0, labelcolor=INK)
+    axes.set_xlabel("taken for", loc="right")
+    axes.set_ylabel("shown", loc="top")
+    axes.hlines(range(len(rows) + 1), 0, len(heads), color=GRID, linewidth=0.6, clip_on=False)
+    axes.vlines(range(len(heads) + 1), 0, len(rows), color=GRID, linewidth=0.6, clip_on=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
     add_title(figure, title, label)
     return figure
+
+
+def _cell(axes: Axes, x: int, y: int, times: int, share: float, is_right: bool) -> None:
+    colour, alpha = (GRID, 1.0) if is_right else (UNSAFE, 0.15 + 0.85 * share)
+    axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, alpha=alpha, edgecolor="none"))
+    axes.text(
+        x + 0.5,
+        y + 0.52,
+        str(times),
+        ha="center",
+        va="center",
+        size=6.5,
+        color=PAPER if share > 0.55 and not is_right else INK,
+    )

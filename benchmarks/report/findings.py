@@ -93,7 +93,7 @@ def _about_pictures(column: Column, mode: Mode) -> list[str]:
         if right_safe is not None and right_unsafe is not None and right_safe < 0.5 < right_unsafe:
             said.append(
                 "It says safe about less than half of the safe pictures, so its figure on unsafe "
-                "ones shows a habit of saying unsafe more than an eye for it."
+                "ones can't be read alone."
             )
     elif unsafe:
         said.append(

@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.capabilities.tasks import Suite
 from benchmarks.report.columns import Column, aspects_of
 from benchmarks.report.table import Cell, Table
-from benchmarks.report.wording import count, mode_name, plural
+from benchmarks.report.wording import clipped, count, mode_name, plural
 
 _ASKED: dict[Suite, str] = {
     "perception": "what unsafe pictures show",
@@ -56,7 +56,8 @@ def origins(columns: Sequence[Column]) -> list[str]:
         probes = record.versions.get("probes")
         accelerators = _accelerators(record.run.hardware)
         sentences.append(
-            f"{record.model.id}, version {record.model.version}, run by {record.model.engine}"
+            f"{record.model.id}, version {clipped(record.model.version, 20)}, "
+            f"run by {record.model.engine}"
             f"{f' with the questions {probes}' if probes else ''}, on "
             f"{record.run.created[:10]} at commit {(record.run.commit or 'unknown')[:12]}, "
             f"{_processor(record.run.hardware)}, "

@@ -68,13 +68,13 @@ def test_unsafe_and_safe_are_told_together(said: Callable[..., str]) -> None:
 
     assert "0.900 (0.800 to 0.950)" in text
     assert "0.700 (0.600 to 0.800)" in text
-    assert "habit" not in text
+    assert "read alone" not in text
 
 
 def test_a_model_that_calls_most_safe_pictures_unsafe_is_named_so(
     said: Callable[..., str],
 ) -> None:
-    assert "habit of saying unsafe" in said(suites=(pictures(rate(0.99), rate(0.1)),))
+    assert "can't be read alone" in said(suites=(pictures(rate(0.99), rate(0.1)),))
 
 
 def test_without_safe_pictures_false_alarms_are_unknown(said: Callable[..., str]) -> None:

@@ -30,6 +30,12 @@ def texts(plot: Plot) -> list[str]:
     return [text.get_text() for text in plot.figure.findobj(Text) if isinstance(text, Text)]
 
 
+def tick_labels(plot: Plot, axis: str) -> list[str]:
+    (axes,) = plot.figure.axes
+    found = axes.get_yticklabels() if axis == "y" else axes.get_xticklabels()
+    return [label.get_text() for label in found]
+
+
 def test_every_section_is_drawn_under_names_of_their_own(plots: dict[str, list[Plot]]) -> None:
     assert all(plots.values())
     names = [plot.name for part in plots.values() for plot in part]
@@ -180,10 +186,31 @@ def test_many_concepts_are_cut_to_those_most_often_mixed_up(record: Capabilities
     with drawing_style():
         (plot,) = confusion_plots(label_columns([record.model_copy(update={"figures": figures})]))
 
-    labels = {label.get_text() for label in plot.figure.axes[0].get_yticklabels()}
-    assert len(labels) == MAX_CONCEPTS
-    assert f"c{MAX_CONCEPTS + 19}" in labels
-    assert "c0" not in labels
+    rows = tick_labels(plot, "y")
+    assert len(rows) == len(tick_labels(plot, "x")) == MAX_CONCEPTS
+    assert f"c{MAX_CONCEPTS + 19}" in rows
+    assert "c0" not in rows
+
+
+def test_only_mistaken_concepts_have_a_row_and_what_they_are_taken_for_a_column(
+    record: CapabilitiesRecord,
+) -> None:
+    found = tuple(
+        Confusion(mode="token", shown=shown, taken_for=taken_for, count=count)
+        for shown, taken_for, count in (
+            ("Arson", "Arson", 3),
+            ("Arson", "Torture", 1),
+            ("Swastika", "Swastika", 9),
+        )
+    )
+    figures = record.figures.model_copy(update={"confusions": found})
+    with drawing_style():
+        (plot,) = confusion_plots(label_columns([record.model_copy(update={"figures": figures})]))
+
+    assert tick_labels(plot, "y") == ["Arson"]
+    assert tick_labels(plot, "x") == ["Torture", "Arson"]
+    assert {"3", "1", "n 4"} <= set(texts(plot))
+    assert "9" not in texts(plot)
 
 
 def test_without_mistakes_there_is_no_confusion_plot(record: CapabilitiesRecord) -> None:
