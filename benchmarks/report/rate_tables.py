@@ -45,7 +45,7 @@ def rate_tables(
 ) -> list[Table]:
     """One record: one table with both ways of counting. Several: a table a way, side by side."""
     if len(columns) == 1:
-        counted = ("answers", NO_ANSWER_RATE, DROPPED, COUNTED_WRONG)
+        counted = (COUNTED_WRONG, DROPPED, NO_ANSWER_RATE, "answers")
         single = tuple(_single(row) for row in rows)
         return [Table(title, (*named, *counted), single, names=frozenset(named))]
     ways: tuple[tuple[str, Callable[[Rate], Estimate]], ...] = (
@@ -133,10 +133,10 @@ def _single(row: RateRow) -> tuple[Cell, ...]:
         return (*map(Cell, row.names), *(MISSING,) * 4)
     return (
         *map(Cell, row.names),
-        count_cell(rate.answers),
-        estimate_cell(rate.no_answer_rate),
-        estimate_cell(rate.dropped),
         estimate_cell(rate.counted_wrong),
+        estimate_cell(rate.dropped),
+        estimate_cell(rate.no_answer_rate),
+        count_cell(rate.answers),
     )
 
 

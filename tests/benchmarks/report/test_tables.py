@@ -38,13 +38,13 @@ def test_one_record_has_both_ways_of_counting_side_by_side(one: tuple[Column, ..
     (table,) = rate_tables("title", ("what",), [RateRow(("it",), (RATE,))], one)
 
     assert table.head[1:] == (
-        "answers",
-        "no answer",
-        "right, no answers dropped",
         "right, no answers counted wrong",
+        "right, no answers dropped",
+        "no answer",
+        "answers",
     )
     assert texts(table) == [
-        ("it", "1,234", "0.100", "0.800 (0.700 to 0.900)", "0.720 (0.600 to 0.850)")
+        ("it", "0.720 (0.600 to 0.850)", "0.800 (0.700 to 0.900)", "0.100", "1,234")
     ]
 
 
@@ -102,8 +102,8 @@ def test_the_figures_in_a_table_are_those_of_the_record(
         "All",
     ]
     for row in table.rows[:-1]:
-        assert row[4].sort == figures.by_category[row[0].text].counted_wrong.value
-    assert table.rows[-1][4].sort == figures.overall.counted_wrong.value
+        assert row[1].sort == figures.by_category[row[0].text].counted_wrong.value
+    assert table.rows[-1][1].sort == figures.overall.counted_wrong.value
 
 
 def test_unsafe_and_safe_stand_apart_in_the_overview(one: tuple[Column, ...]) -> None:
