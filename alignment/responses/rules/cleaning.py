@@ -116,7 +116,8 @@ def sentences(line: str) -> list[Sentence]:
 
 def plain(text: str) -> str:
     """Lower case, one space between words, contractions written out, quotes off."""
-    text = " ".join(text.lower().replace('"', "").split())
+    text = re.sub(r"\s*\(", ", ", text.lower()).replace(")", ", ").replace('"', "")
+    text = re.sub(r"(?:, )+(?=[,.;:]|$)", "", " ".join(text.split()))
     for pattern, words in _CONTRACTIONS:
         text = pattern.sub(words, text)
     return re.sub(r"(?<![a-z])'|'(?![a-z])", "", text).strip(" -,;")

@@ -28,7 +28,8 @@ _ANY = re.compile(rf"\b(?:(?P<yes>{_YES})|(?P<no>{_NO}))\b")
 # A yes or no between punctuation, or at the end of what draws a conclusion.
 _CONCLUDING = re.compile(
     rf"(?:,|;|:| -|\b(?:so|say|think|towards?|answer is|answer would be|answer|verdict is|verdict|"
-    rf"conclusion is|with|mostly|probably|overall|whole|but))\s*(?:a |an |be |clear |definite )*"
+    rf"conclusion is|(?:answer|guess|vote|opinion|response|call|view|inclination) (?:is|would be)|"
+    rf"with|mostly|probably|overall|whole|but))\s*(?:a |an |be |clear |definite )*"
     rf"(?:(?P<yes>{_YES})|(?P<no>{_NO}))(?=\s*(?:[,;:.]|$))"
 )
 

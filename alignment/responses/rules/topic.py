@@ -15,7 +15,8 @@ _REFERS = (
     r"anyone|what"
 )
 _GERUND = (
-    r"posting|sharing|showing|creating|generating|printing|displaying|publishing|uploading|drawing"
+    r"posting|sharing|showing|creating|generating|printing|displaying|publishing|uploading|drawing|removal|"
+    r"removing"
 )
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|being|been|would|could|should|can|may|might|must|will|shall|does|do|"
@@ -65,6 +66,8 @@ class Topic:
         """
         verb = _VERB.search(clause)
         subject = clause[: verb.start()].strip() if verb else clause
+        if subject in {"which", "who"}:
+            return previous is not False
         words = subject.split()
         if _OWN.match(subject):
             return False
