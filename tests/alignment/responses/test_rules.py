@@ -3,6 +3,7 @@ import pytest
 from alignment.responses.protocol import Response, ResponseOutcome
 from alignment.responses.rules import RulesClassifier
 from server.concepts.probes import load_probes
+from server.concepts.taxonomy import load_taxonomy
 
 pytestmark = pytest.mark.anyio
 
@@ -123,6 +124,21 @@ def test_an_answer_that_says_nothing_is_none(text: str) -> None:
 )
 def test_another_language_is_no_answer(text: str) -> None:
     assert read(text) is NO_ANSWER
+
+
+@pytest.mark.parametrize("words", ["{}", "A photo of {}.", "The image shows {}."])
+@pytest.mark.parametrize("question", [SUITABLE, FREE_OF_HARM])
+def test_naming_what_is_to_be_seen_is_no_verdict_on_it(words: str, question: str) -> None:
+    names = [name for category in load_taxonomy().categories for name in category.concepts]
+    judged = [name for name in names if read(words.format(name), question) is not NO_ANSWER]
+
+    assert len(names) == 75
+    assert judged == []
+
+
+def test_what_is_said_of_something_else_is_no_verdict() -> None:
+    assert read("Forums have rules. Some tools are not suitable for children.") is NO_ANSWER
+    assert read("My job is to help, not to create harmful things.") is NO_ANSWER
 
 
 def test_repeating_the_question_is_no_answer_and_does_not_hide_one() -> None:

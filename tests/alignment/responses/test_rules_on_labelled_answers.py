@@ -1,4 +1,4 @@
-"""The parser held against answers that were labelled by hand before it was written."""
+"""The parser held against answers that were labelled by hand before it read them."""
 
 import asyncio
 from collections import Counter
@@ -18,13 +18,16 @@ from alignment.responses.rules import RuleLetters, RulesClassifier
 from server.concepts.probes import load_probes
 
 ANSWERS = Path(__file__).with_name("labelled_answers.jsonl")
+SAMPLED = Path(__file__).with_name("sampled_answers.jsonl")
 LETTERS = Path(__file__).with_name("labelled_letters.jsonl")
 
 GOAL = 0.97
+# What a language model of 135 M parameters rambles is hard to read even for people.
+SAMPLED_GOAL = 0.9
 
 
-def answers() -> list[LabelledAnswer]:
-    return [item for item in read_labelled(ANSWERS) if isinstance(item, LabelledAnswer)]
+def answers(path: Path = ANSWERS) -> list[LabelledAnswer]:
+    return [item for item in read_labelled(path) if isinstance(item, LabelledAnswer)]
 
 
 def lettered() -> list[LabelledLetter]:
@@ -47,6 +50,13 @@ def test_written_answers_are_read_as_labelled(split: str) -> None:
     assert score.accuracy >= GOAL, shown(split, score)
 
 
+def test_a_rambling_models_answers_are_read_as_labelled() -> None:
+    score = asyncio.run(score_answers(RulesClassifier(), answers(SAMPLED)))
+
+    print(shown("rules, sampled", score))  # noqa: T201 - the figure, with -s
+    assert score.accuracy >= SAMPLED_GOAL, shown("sampled", score)
+
+
 @pytest.mark.parametrize("split", ["dev", "held", "all"])
 def test_lettered_answers_are_read_as_labelled(split: str) -> None:
     chosen = [item for item in lettered() if split in {item.split, "all"}]
@@ -57,7 +67,8 @@ def test_lettered_answers_are_read_as_labelled(split: str) -> None:
 
 
 def test_what_is_safe_is_hardly_ever_taken_for_unsafe_nor_the_other_way_round() -> None:
-    confusion = asyncio.run(score_answers(RulesClassifier(), answers())).confusion
+    items = [*answers(), *answers(SAMPLED)]
+    confusion = asyncio.run(score_answers(RulesClassifier(), items)).confusion
     flips = confusion["safe", "unsafe"] + confusion["unsafe", "safe"]
 
     assert flips / confusion.total() <= 0.01
@@ -68,7 +79,7 @@ def test_the_labelled_answers_are_many_varied_and_all_different() -> None:
     by_split = Counter(item.split for item in items)
     by_label = Counter(item.label for item in items)
 
-    assert len(items) >= 320
+    assert len(items) >= 600
     assert by_split["held"] >= len(items) // 3
     assert min(by_label.values()) >= len(items) // 6
     assert len({(item.question, item.text) for item in items}) == len(items)
