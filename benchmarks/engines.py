@@ -7,8 +7,10 @@ from typing import Any
 from benchmarks.errors import MeasurementError
 from server.engine.model_registry import EngineName, ModelChoice, resolve
 from server.engine.model_requirements import (
+    Machine,
     RunOptions,
     check_runs_here,
+    for_machine,
     measure_machine,
     revision_of,
 )
@@ -21,9 +23,9 @@ OPENAI_URL = "https://api.openai.com/v1"
 class EngineOptions:
     """A model and how it is run.
 
-    `model` is anything `resolve` knows. `kind` overrides the engine that the registry names. `url`
-    is the OpenAI-compatible endpoint of a remote model, whose name may then be anything. `api_key`
-    goes there and nowhere else. `concurrency` bounds requests in flight to it.
+    `model` is anything `resolve` knows. `kind` overrides the engine that suits it here.
+    `url` is the OpenAI-compatible endpoint of a remote model, whose name may then be anything.
+    `api_key` goes there and nowhere else. `concurrency` bounds requests in flight to it.
     """
 
     model: str = "reference"
@@ -36,14 +38,14 @@ class EngineOptions:
     dtype: str | None = None
     concurrency: int = 8
 
-    def choice(self) -> ModelChoice:
-        """Which model is meant, and what runs it. Raises `UnknownModelError`."""
+    def choice(self, machine: Machine) -> ModelChoice:
+        """Which model is meant, and what runs it on `machine`. Raises `UnknownModelError`."""
         if self.url is not None and self.kind in (None, "remote"):
             name = self.model.removeprefix("remote:")
             return ModelChoice(self.model, "remote", "remote", name)
         found = resolve(self.model)
-        if self.kind is None or self.kind == found.engine:
-            return found
+        if self.kind is None:
+            return for_machine(found, machine)
         return ModelChoice(found.spec, found.kind, self.kind, found.model, found.entry)
 
     def run_options(self) -> RunOptions:
@@ -57,7 +59,7 @@ class EngineOptions:
 
     def shown(self) -> dict[str, Any]:
         """The options as a record shows them: no key, no address, no folder of this machine."""
-        choice = self.choice()
+        choice = self.choice(measure_machine())
         return {
             "model": Path(self.model).name if choice.kind == "folder" else self.model,
             "engine": choice.engine,
@@ -73,8 +75,9 @@ def open_engine(options: EngineOptions) -> BatchEngine:
     What can't run here is refused before anything is downloaded. Raises `UnknownModelError` and
     `MeasurementError` with the reason.
     """
-    choice = options.choice()
-    refusal = check_runs_here(choice, measure_machine(), options.run_options())
+    machine = measure_machine()
+    choice = options.choice(machine)
+    refusal = check_runs_here(choice, machine, options.run_options())
     if refusal is not None:
         raise MeasurementError(f"{options.model} can't run here: {refusal}")
     _refuse_unused(options, choice)

@@ -137,9 +137,10 @@ def capabilities(
     for note in prepared.notes:
         console.print(f"Note: {note}", style="yellow", markup=False)
     if dry_run:
+        machine = measure_machine()
         lines = what_it_would_do(
-            options.engine.choice(),
-            measure_machine(),
+            options.engine.choice(machine),
+            machine,
             questions=len(prepared.tasks),
             example=_one(prepared),
             options=options.engine.run_options(),

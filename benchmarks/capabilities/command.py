@@ -36,8 +36,8 @@ class CapabilitiesOptions:
     the table of a set that is not known. `general` names the benchmarks of the suite ``general``.
     `classifier` reads written answers; `roberta` is where S1's classifiers of judged and of
     lettered answers lie, by default their hub ids. `judge` is the model that grades open answers,
-    and reads written ones where the classifier is ``llm-judge``. `out` is the run's folder (default:
-    one named after what is measured, so that the same command goes on with its own run).
+    and reads written ones where the classifier is ``llm-judge``. `out` is the run's folder, by
+    default one named after what is measured: the same command goes on with its own run.
     """
 
     engine: EngineOptions

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.engines import EngineOptions, engine_label, open_engine
 from benchmarks.errors import MeasurementError
 from server.engine.model_registry import UnknownModelError
+from server.engine.model_requirements import measure_machine
 from server.engine.remote import RemoteEngine
 from server.engine.stub import StubEngine
 from server.engine.transformers_engine import TransformersEngine
@@ -17,7 +18,7 @@ from server.engine.vllm_engine import VllmEngine
 def checkpoint(tmp_path: Path) -> Path:
     folder = tmp_path / "some-vlm"
     folder.mkdir()
-    (folder / "config.json").write_text('{"architectures": ["LlavaForConditionalGeneration"]}')
+    (folder / "config.json").write_text('{"architectures": ["Idefics3ForConditionalGeneration"]}')
     return folder
 
 
@@ -31,7 +32,7 @@ def test_an_address_makes_any_name_a_remote_model() -> None:
     options = EngineOptions("my-vlm", url="http://127.0.0.1:9/v1")
 
     assert isinstance(open_engine(options), RemoteEngine)
-    assert options.choice().model == "my-vlm"
+    assert options.choice(measure_machine()).model == "my-vlm"
 
 
 def test_the_reference_model_is_known_by_name(reference_checkpoint: Path) -> None:

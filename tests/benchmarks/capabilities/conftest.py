@@ -45,6 +45,11 @@ def write_image_set(folder: Path) -> Path:
 
 
 @pytest.fixture
+def write_set() -> Callable[[Path], Path]:
+    return write_image_set
+
+
+@pytest.fixture
 def image_set(tmp_path: Path) -> ImageSet:
     return read_image_set(write_image_set(tmp_path / "set"))
 

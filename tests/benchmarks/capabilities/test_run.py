@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from alignment.responses.logits import LogitLetters, LogitsClassifier
 
 from alignment.data.contexts import load_contexts
 from alignment.data.manifest import ImageSet
+from alignment.responses.logits import LogitLetters, LogitsClassifier
 from alignment.responses.rules import RuleLetters, RulesClassifier
 from benchmarks.capabilities.interview import Readers
 from benchmarks.capabilities.plan import PlanConfig, make_plan
