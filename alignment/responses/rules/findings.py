@@ -28,9 +28,13 @@ class Lead:
 class Findings:
     """Everything found, in the answer's order.
 
-    `stated` has one entry a sentence, those of `leads` included; `restated` those of sentences that
-    repeat the question. `conclusions` are what the answer
-    comes to in so many words: after "so", "overall", "the answer is", or in a field for it.
+    - `stated` has one entry a sentence, those of `leads` included; `restated` those of sentences
+      that repeat the question.
+    - `conclusions` are what the answer comes to in so many words: after "so", "overall", "the
+      answer is", or in a field for it.
+    - `properties` are fields that judge ("nudity: no"): what each says and whether it is strong.
+    - `sentences` counts what was read, questions left out.
+    - `is_mixed`: a sentence was nothing but yes and no, and both of them.
     """
 
     unsafe_answer: YesNo

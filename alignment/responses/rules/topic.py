@@ -11,12 +11,12 @@ _PICTURE = (
     r"content|material|imagery|scene|screenshot|depiction|post|subject|symbol|pic|caption|this one"
 )
 _REFERS = (
-    r"it|its|this|these|those|they|them|such|here|there|nothing|anything|none|nobody|no|one|everyone|"
-    r"anyone|what"
+    r"it|its|this|these|those|they|them|such|here|there|nothing|anything|none|nobody|no|one|"
+    r"everyone|anyone|what"
 )
 _GERUND = (
-    r"posting|sharing|showing|creating|generating|printing|displaying|publishing|uploading|drawing|removal|"
-    r"removing"
+    r"posting|sharing|showing|creating|generating|printing|displaying|publishing|uploading|"
+    r"drawing|removal|removing"
 )
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|being|been|would|could|should|can|may|might|must|will|shall|does|do|"
