@@ -21,7 +21,7 @@ COVERS = {
     "dependencies": ("cpu",),
     "cpu": ("cpu",),
     "train": ("cpu", "train"),
-    "bench": ("cpu", "bench"),
+    "bench": ("cpu", "train", "bench"),
     "dev": ("cpu", "build", "dev"),
     "build-system": ("cpu", "build"),
 }
