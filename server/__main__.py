@@ -5,18 +5,28 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import uvicorn
 from cyclopts import App, Parameter
 
 from server.api.app import create_app
+from server.engine.model_registry import REFERENCE, ModelChoice, resolve
+from server.engine.model_requirements import (
+    RunOptions,
+    check_runs_here,
+    for_machine,
+    measure_machine,
+)
 from server.engine.protocol import Engine
-from server.errors import DataFileError, SettingsError
+from server.errors import DataFileError, EngineStartError, SettingsError
 from server.settings import Settings, read_settings
 from server.telemetry import configure_logging
 
 _EXIT_BAD_SETTINGS = 2
 _EXIT_ENGINE_FAILED = 3
 _DRAIN_TIMEOUT_S = 30
+# As vLLM serves; transformers' own float32 would take twice the memory.
+_DTYPE = "bfloat16"
 
 app = App(name="sightward", help="Moderation of pictures and texts by a vision-language model.")
 
@@ -26,7 +36,7 @@ def serve(
     *,
     host: str | None = None,
     port: int | None = None,
-    model: Annotated[str | None, Parameter(help="Checkpoint folder or hub id of a VLM.")] = None,
+    model: Annotated[str | None, Parameter(help="Folder, hub id or known name of a VLM.")] = None,
     adapter: Annotated[Path | None, Parameter(help="PEFT adapter for the model.")] = None,
     probes: Annotated[Path | None, Parameter(help="File of questions to ask instead.")] = None,
 ) -> None:
@@ -82,14 +92,40 @@ def _serve(settings: Settings) -> bool:
 
 
 def _make_engine(settings: Settings) -> Engine:
-    """The engine on vLLM, imported only here: it takes seconds and much memory."""
+    """The engine that runs the model here; engines are imported late, they take seconds and memory.
+
+    vLLM serves whatever it can. Raises `UnknownModelError`, and `EngineStartError` for a model that
+    can't run on this machine.
+    """
+    machine = measure_machine()
+    choice = for_machine(resolve(settings.model or REFERENCE), machine)
+    if choice.engine == "remote":
+        raise EngineStartError(f"{choice.spec} runs elsewhere; only local models are served")
+    refusal = check_runs_here(choice, machine, RunOptions(dtype=_DTYPE))
+    if refusal is not None:
+        raise EngineStartError(f"{choice.spec} can't run here: {refusal}")
+    model, name = choice.model or "", None
+    if choice.kind == "reference":
+        from server.vlm.assembly import MODEL_NAME, assemble
+
+        model, name = str(assemble()), MODEL_NAME
+    if choice.engine == "transformers":
+        from server.engine.transformers_engine import TransformersEngine
+
+        # Say so: a platform engineer expects vLLM's throughput.
+        structlog.get_logger("server").warning(
+            "vLLM can't load this model here; serving it with transformers", model=choice.spec
+        )
+        return TransformersEngine(
+            model, adapter=settings.adapter, dtype=_DTYPE, revision=_pinned(choice)
+        )
     from server.engine.vllm_engine import VllmEngine
 
-    if settings.model is not None:
-        return VllmEngine(settings.model, adapter=settings.adapter)
-    from server.vlm.assembly import MODEL_NAME, assemble
+    return VllmEngine(model, adapter=settings.adapter, name=name)
 
-    return VllmEngine(assemble(), adapter=settings.adapter, name=MODEL_NAME)
+
+def _pinned(choice: ModelChoice) -> str | None:
+    return None if choice.entry is None else choice.entry.revision
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from server.concepts.probes import ProbeSet
 from server.engine.protocol import Engine, ModelCard
-from server.errors import EngineStartingError, EngineUnavailableError
+from server.errors import EngineStartingError, EngineUnavailableError, SightwardError
 from server.moderator import Moderator
 
 _log = structlog.get_logger("server")
@@ -66,7 +66,9 @@ class EngineHost:
         except Exception as error:
             # Whatever it was, a server without an engine must say so and not die silently.
             self._has_failed = True
-            _log.error("engine failed to start", error=str(error), exc_info=error)
+            # What we raise on purpose explains itself; anything else needs its traceback.
+            unexpected = None if isinstance(error, SightwardError) else error
+            _log.error("engine failed to start", error=str(error), exc_info=unexpected)
             self._on_failure()
             return
         self._serving = Serving(self._engine.card, moderator, since_unix_s=int(time.time()))

@@ -32,7 +32,7 @@ class UnknownModelError(SightwardError):
     """`spec` is no model that is known, a folder or a hub id; `near` are names like it."""
 
     def __init__(self, spec: str, near: tuple[str, ...]) -> None:
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
         super().__init__(
             f"unknown model {spec!r}{hint} Give a name from `benchmarks models`, a checkpoint "
             f"folder, a hub id (owner/name), `{REFERENCE}` or `{REMOTE_PREFIX}NAME`."

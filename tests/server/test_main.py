@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -12,8 +13,13 @@ import pytest
 
 import server.__main__ as command_line
 from server.concepts.probes import PROBES_FILE
+from server.engine.model_registry import UnknownModelError
+from server.engine.model_requirements import measure_machine
 from server.engine.protocol import Engine
 from server.engine.stub import StubEngine
+from server.engine.transformers_engine import TransformersEngine
+from server.engine.vllm_engine import VllmEngine
+from server.errors import EngineStartError
 from server.settings import Settings, read_settings
 
 SERVE_STUB = """
@@ -120,3 +126,43 @@ def post_when_listening(url: str) -> httpx2.Response:
     transport = httpx2.HTTPTransport(retries=8)  # backs off between attempts to connect
     with httpx2.Client(transport=transport) as client:
         return client.post(url, json={"input": "a lake"})
+
+
+def checkpoint_of(architecture: str, folder: Path) -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "engine"),
+    [
+        ("Idefics3ForConditionalGeneration", VllmEngine),
+        ("InstructBlipForConditionalGeneration", TransformersEngine),
+    ],
+)
+def test_a_model_is_served_by_vllm_where_vllm_knows_it(
+    tmp_path: Path, architecture: str, engine: type
+) -> None:
+    settings = read_settings(model=checkpoint_of(architecture, tmp_path / "vlm"))
+
+    assert isinstance(command_line._make_engine(settings), engine)
+
+
+def test_a_misspelt_model_is_met_with_names_like_it() -> None:
+    with pytest.raises(UnknownModelError, match=r"did you mean qwen2-vl-7b"):
+        command_line._make_engine(read_settings(model="qwen2vl-7b"))
+
+
+def test_a_model_that_runs_elsewhere_is_not_served() -> None:
+    with pytest.raises(EngineStartError, match="only local models are served"):
+        command_line._make_engine(read_settings(model="gpt-4.1"))
+
+
+def test_a_model_that_can_not_run_here_is_refused_before_a_download(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = replace(measure_machine(), ram_free_bytes=1 << 30, gpu_name=None)
+    monkeypatch.setattr(command_line, "measure_machine", lambda: small)
+    with pytest.raises(EngineStartError, match="not enough memory"):
+        command_line._make_engine(read_settings(model="llava-1.5-7b"))
