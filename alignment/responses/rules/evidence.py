@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from alignment.responses.protocol import ResponseOutcome
 from alignment.responses.rules.clauses import Clause, Role, clauses
 from alignment.responses.rules.lexicon import TERMS, Term
-from alignment.responses.rules.negation import CAPTION, MAYBE, NEGATOR, NO_NEGATION
+from alignment.responses.rules.negation import CAPTION, DENIAL, MAYBE, NEGATOR, NO_NEGATION
 from alignment.responses.rules.topic import Topic
 
 SAFE, UNSAFE = ResponseOutcome.SAFE, ResponseOutcome.UNSAFE
@@ -77,7 +77,9 @@ def _in_clause(
         is_negative = count > 0 or (term.is_fixed and NEGATOR.match(text, start) is not None)
         says = opposite(term.says) if count % 2 else term.says
         # Denying that there is any violence answers every question, naming it only some.
-        if term.is_content and says is UNSAFE and (is_caption or not counts_content):
+        if term.is_content and not (
+            DENIAL.search(text) if says is SAFE else counts_content and not is_caption
+        ):
             continue
         is_maybe = count == 0 and says is UNSAFE and MAYBE.search(text, 0, start) is not None
         stated.append(Statement(says, term.is_strong and not is_maybe, is_negative, clause.role))

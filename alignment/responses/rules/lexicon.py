@@ -79,6 +79,8 @@ _THIS = (
     rf"(?:an? |any )?(?:[\w-]+ )?(?:{_PICTURE})s? (?:like|of this|such|that|which|as))"
 )
 _OBJECT = rf"(?= (?:for |of )?{_THIS}\b|\W*$)"
+# "Should not create a picture of arson": what one may do, and not only can.
+_ANY_SUCH = rf"(?= (?:an?|any) (?:[\w-]+ )?(?:{_PICTURE})s? of\b)"
 
 # Earlier terms take their words away from later ones, so phrases come before single words.
 _FIXED_PHRASES = (
@@ -123,13 +125,16 @@ _DEEDS = (
     ),
     *_terms(
         SAFE,
-        rf"(?:can|could|may|might|should|must|would){_BETWEEN} (?:{_SHOW}{_OBJECT}|{_SHOWN})",
+        rf"(?:can|could|may|might|should|must){_BETWEEN} {_SHOW}{_OBJECT}",
+        rf"(?:can|could|may|might|should|must|would){_BETWEEN} {_SHOWN}",
+        rf"(?:may|should){_BETWEEN} {_SHOW}{_ANY_SUCH}",
+        rf"(?:everyone|everybody|anyone) (?:may|can|could) (?:\w+ )?{_SEE}",
         rf"should(?: not| never| ever)?(?: have to)? {_SEE}",
         rf"possible to {_SHOW}(?= {_THIS})|should(?: not| never)? be used to {_SHOW}",
         rf"recommend(?:ed)? (?:{_SHOWING}|it\b|this|for)",
         rf"(?:something|anything)(?: that)? i would {_SHOW}",
         r"go ahead|go for it|(?:can|may|should) (?:\w+ )?(?:stay|remain)",
-        rf"(?:allow|permit|tolerate|accept|approve)s?{_OBJECT}",
+        rf"(?:allow|permit|tolerate|accept|approve)s?(?:{_OBJECT}|{_ANY_SUCH})",
         is_deed=True,
     ),
 )

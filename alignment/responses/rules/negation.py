@@ -11,6 +11,13 @@ CAPTION = re.compile(
     r"(?!.*\b(?:is|are|was|were|has|have|contains?|no|not|nothing|nobody|without)\b)"
 )
 
+# What denies that something is there, and not that one may or should.
+DENIAL = re.compile(
+    r"\b(?:no|nothing|none|nobody|neither|nor|without|free (?:of|from)|lacks?|lacking|devoid|"
+    r"not (?:\w+ ){0,2}(?:contain|show|depict|include|have|feature|display|appear|involve|any|see|"
+    r"find))\b"
+)
+
 NEGATOR = re.compile(
     r"\b(?:not|no|never|nothing|nobody|none|neither|nor|without|hardly|barely|scarcely|lacks?|"
     r"lacking|devoid|far from|anything but|rather than|unlikely|doubt|doubtful|stop)\b"
