@@ -26,4 +26,4 @@ def open_set_folder() -> Path:
 
 def read_open_set() -> ImageSet:
     """Read and check the shipped set. Raises `ManifestError` if it was damaged."""
-    return read_image_set(open_set_folder())
+    return read_image_set(open_set_folder(), name="open-set")
