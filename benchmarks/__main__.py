@@ -19,6 +19,7 @@ from benchmarks.records import write_record
 from benchmarks.replay import TextField
 from benchmarks.tables import served_tables, show, throughput_tables
 from server.errors import SightwardError
+from server.telemetry import quiet_libraries
 
 _RECORDS = Path("runs/benchmarks")
 
@@ -145,6 +146,7 @@ def _finish(record: Mapping[str, Any], tables: list[Table], out: Path, console: 
 
 def main() -> None:
     """Run the command; what can't be measured is said in one line."""
+    quiet_libraries()
     # As an exception, so that the processes a benchmark has started end with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:

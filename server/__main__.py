@@ -20,7 +20,7 @@ from server.engine.model_requirements import (
 from server.engine.protocol import Engine
 from server.errors import DataFileError, EngineStartError, SettingsError
 from server.settings import Settings, read_settings
-from server.telemetry import configure_logging
+from server.telemetry import configure_logging, quiet_libraries
 
 _EXIT_BAD_SETTINGS = 2
 _EXIT_ENGINE_FAILED = 3
@@ -130,6 +130,7 @@ def _pinned(choice: ModelChoice) -> str | None:
 
 def main() -> None:
     """The console script."""
+    quiet_libraries()
     # Uvicorn drains and then raises the signal again, which would end the process by it: whoever
     # asked us to stop would read a clean end as a death.
     for stop_signal in (signal.SIGINT, signal.SIGTERM):

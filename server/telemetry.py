@@ -5,6 +5,7 @@ caller's, only how it went is ours.
 """
 
 import logging
+import os
 from collections import Counter as Tally
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -111,6 +112,14 @@ class RequestRecord:
             logger.error("request", **line, exc_info=exception)
         else:
             logger.info("request", **line)
+
+
+def quiet_libraries() -> None:
+    """Keep torch from announcing, as it is imported, that there is no Triton: a CPU needs none.
+
+    Called first thing by command lines. An operator's own setting wins.
+    """
+    os.environ.setdefault("TORCH_LOGS", "-all")
 
 
 def configure_logging(*, level: str, log_format: Literal["json", "console"]) -> None:
