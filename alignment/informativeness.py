@@ -31,6 +31,8 @@ _FUNCTION_WORDS = """
     through thus to too under until up upon us very was we well were what when where whether
     which while who whom whose why will with within without would yes yet you your don't doesn't
     isn't aren't wasn't weren't can't cannot couldn't shouldn't wouldn't won't it's that's there's
+    anybody anyone anything everybody everyone everything nobody none nothing somebody someone
+    something
 """
 _WORDS_FOR_ANY_PICTURE = """
     appear appears contain contains content depict depicted depicting depicts display displays

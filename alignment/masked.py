@@ -1,7 +1,10 @@
 """Means over the real tokens of right-padded answers.
 
 Padding is taken out with `where`, never multiplied away: its content is arbitrary, and 0 times
-infinity is not 0, neither in a sum nor in its gradient. Legend in `alignment.experience`.
+infinity is not 0, neither in a sum nor in its gradient. Sums are taken in float64: in float32 equal
+values can differ from their own mean, and whitening blows such a difference up to full size.
+
+Legend in `alignment.experience`.
 """
 # Tensor names carry their shapes.
 # ruff: noqa: N803, N806
@@ -22,21 +25,21 @@ def zero_padding(x_BA: Tensor, mask_BA: Tensor) -> Tensor:
 
 
 def token_weights(mask_BA: Tensor, averaging: Averaging = "token") -> Tensor:
-    """Weights of the tokens in a mean: they sum to 1 and are 0 on padding.
+    """Weights of the tokens in a mean, float64: they sum to 1 and are 0 on padding.
 
     Answers without a single token have no weight. Raises `ValueError` when there is no token.
     """
     _require_tokens(mask_BA)
     if averaging == "token":
-        return mask_BA.float() / mask_BA.sum()
+        return mask_BA.double() / mask_BA.sum()
     tokens_B1 = mask_BA.sum(dim=1, keepdim=True)
     answers = (tokens_B1 > 0).sum()
-    return mask_BA.float() / (tokens_B1.clamp(min=1) * answers)
+    return mask_BA.double() / (tokens_B1.clamp(min=1) * answers)
 
 
 def masked_mean(x_BA: Tensor, mask_BA: Tensor, averaging: Averaging = "token") -> Tensor:
-    """The mean over real tokens, a scalar; raises `ValueError` when there is none."""
-    return (zero_padding(x_BA, mask_BA) * token_weights(mask_BA, averaging)).sum()
+    """The mean over real tokens, a scalar of `x_BA`'s type; raises `ValueError` without a token."""
+    return (zero_padding(x_BA, mask_BA) * token_weights(mask_BA, averaging)).sum().to(x_BA.dtype)
 
 
 def masked_variance(x_BA: Tensor, mask_BA: Tensor) -> Tensor:

@@ -59,9 +59,9 @@ def score_tokens(
 
     # `split` hands its chunks' gradients back in one piece; slices would each fill a full tensor.
     scores = [
-        checkpoint(score_chunk, states_nH, ids_n, use_reentrant=False, preserve_rng_state=False)
+        checkpoint(score_chunk, states_nH, ids_n, use_reentrant=False)
         for states_nH, ids_n in zip(
-            states_NH.split(chunk_tokens), ids_N.split(chunk_tokens), strict=True
+            torch.split(states_NH, chunk_tokens), torch.split(ids_N, chunk_tokens), strict=True
         )
     ]
     return TokenScores(

@@ -23,6 +23,7 @@ def explained_variance(values_BA: Tensor, returns_BA: Tensor, mask_BA: Tensor) -
     1 is perfect, 0 no better than a constant, below 0 worse than one. None where the returns don't
     vary: there is nothing to explain. Raises `ValueError` when the mask holds no token.
     """
+    returns_BA, values_BA = returns_BA.detach(), values_BA.detach()
     variance = masked_variance(returns_BA, mask_BA)
     mean = masked_mean(returns_BA, mask_BA)
     # Returns that are equal but for rounding don't vary either.
