@@ -20,6 +20,8 @@ from benchmarks.significance import holm
 
 SIGNIFICANCE = 0.05
 
+_VERSION_CHARS = 12
+
 
 def run_compare(
     path_a: Path, path_b: Path, console: Console, *, seed: int = 2024, resamples: int = 1000
@@ -54,8 +56,8 @@ def compare_records(
     )
     corrected = holm([difference.p for difference in differences])
     return Comparison(
-        a=a.model.version,
-        b=b.model.version,
+        a=_name(a),
+        b=_name(b),
         data=f"{a.data.name}, {a.data.split}",
         common_tasks=len(common),
         differences=tuple(
@@ -76,6 +78,10 @@ def _verdict(difference: Difference, p_holm: float | None) -> Verdict:
     is_more = found.low > 0.0
     smaller_is_better = difference.measure == "modality gap"
     return "B is better" if is_more != smaller_is_better else "A is better"
+
+
+def _name(record: CapabilitiesRecord) -> str:
+    return f"{record.model.id}@{record.model.version[:_VERSION_CHARS]} ({record.model.engine})"
 
 
 def _refuse_different_data(a: CapabilitiesRecord, b: CapabilitiesRecord) -> None:

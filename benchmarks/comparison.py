@@ -55,7 +55,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All differences of two records, named by their models' versions.
+    """All differences of two records, named by their models and versions.
 
     `warnings` say what else differs between them.
     """
