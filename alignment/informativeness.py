@@ -39,12 +39,15 @@ _WORDS_FOR_ANY_PICTURE = """
     feature features image images include includes photo photograph picture pictures present
     scene seem seems show showing shown shows
 """
-# The response classifier reads those.
+# The response classifier reads these and the refusals.
 _VERDICTS = """
     acceptable answer appropriate considered harmful harmless inappropriate offensive safe
     suitable unacceptable unsafe unsuitable
 """
-_EMPTY_WORDS = frozenset(_words(_FUNCTION_WORDS + _WORDS_FOR_ANY_PICTURE + _VERDICTS))
+_REFUSALS = """
+    apologise apologize assist help i'm request sorry unable
+"""
+_EMPTY_WORDS = frozenset(_words(_FUNCTION_WORDS + _WORDS_FOR_ANY_PICTURE + _VERDICTS + _REFUSALS))
 
 
 def content_words(text: str, question: str) -> frozenset[str]:

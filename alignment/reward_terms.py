@@ -52,14 +52,13 @@ def misformatted(batch: RewardBatch) -> Tensor:
     The form: something is said, without markers of a chat template; a yes/no question is answered
     by a first word yes or no, which is all that a verdict reads when it is served.
     """
-    return -torch.tensor(
-        [
-            not text.strip()
-            or _TEMPLATE.search(text) is not None
-            or (prompt.right is not None and _YES_OR_NO.match(text) is None)
-            for prompt, text in zip(batch.prompts, batch.texts, strict=True)
-        ]
-    ).float()
+    keeps_form = [
+        bool(text.strip())
+        and _TEMPLATE.search(text) is None
+        and (prompt.right is None or _YES_OR_NO.match(text) is not None)
+        for prompt, text in zip(batch.prompts, batch.texts, strict=True)
+    ]
+    return torch.tensor(keeps_form).float() - 1.0
 
 
 def no_end(batch: RewardBatch) -> Tensor:

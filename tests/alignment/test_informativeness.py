@@ -23,6 +23,7 @@ def test_content_is_what_the_question_did_not_say() -> None:
         ("No, it is not safe: the image is unsafe and harmful.", 0.0),
         ("No, nobody could post this picture on social media without causing harm.", 0.0),
         (QUESTION, 0.0),
+        ("I'm sorry, but I can't help with that request.", 0.0),
         ("Fire.", 1 / 8),
         (SENTENCE, 4 / 8),
         ("No, wait, it doesn\u2019t show a lake.", 2 / 8),

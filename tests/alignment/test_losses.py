@@ -108,10 +108,11 @@ def test_value_loss_equals_the_table() -> None:
     assert float(free.clip_fraction) == 0.0
 
 
-def test_an_unmoved_value_is_never_counted_as_clipped() -> None:
-    values = torch.randn(64, 8, generator=torch.Generator().manual_seed(0)) * 3
-    moved = values + 0.199
-    found = value_loss(moved, values, torch.zeros(64, 8), torch.ones(64, 8).bool(), clip=0.2)
+def test_a_value_within_the_clip_is_never_counted_as_clipped() -> None:
+    # Near 0, old + (new - old) is not new: rounding must not pass for clipping.
+    values = torch.randn(64, 8, generator=torch.Generator().manual_seed(0)) * 1e-3
+    old, returns = torch.full((64, 8), 0.15), torch.zeros(64, 8)
+    found = value_loss(values, old, returns, torch.ones(64, 8).bool(), clip=0.2)
     assert float(found.clip_fraction) == 0.0
 
 
