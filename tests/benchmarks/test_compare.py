@@ -404,7 +404,7 @@ def test_two_files_are_compared_on_the_console(answer_row: Row, tmp_path: Path) 
 
     shown = screen.getvalue()
     assert comparison.differences[0].verdict == "B is better"
-    for part in ("A: A@1", "B: B@2", "alignment", "token", "0.333", "0 / 18", "+0.600"):
+    for part in ("A: ", "@A@1 (", "@B@2 (", "alignment", "token", "0.333", "0 / 18", "+0.600"):
         assert part in shown
     assert "B is better" in shown
     assert "No answer dropped" in shown
