@@ -1,0 +1,90 @@
+"""A policy on disk, whole: both adapters, the value head and the configuration.
+
+A folder holds ``policy/`` and ``value/``, each an ordinary PEFT adapter (so ``policy/`` is what
+`peft.PeftModel.from_pretrained` and vLLM load), ``value_head.safetensors`` and ``policy.json``. It
+appears whole or not at all. TRL once saved adapters and lost the value head; nothing trained is
+left out here, and the read policy equals the written one bit for bit.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from peft import set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from alignment.policy import Policy
+from alignment.policy_base import PolicyBase
+from alignment.policy_config import LoraShape, PolicyConfig
+from alignment.policy_errors import PolicyFilesError
+from alignment.policy_roles import ADAPTERS
+
+CONFIG_NAME = "policy.json"
+HEAD_NAME = "value_head.safetensors"
+_FORMAT = 1
+
+
+def save_policy(policy: Policy, folder: Path) -> Path:
+    """Write the policy into `folder`, in place of what was there; return the folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    # "auto" would ask the hub whether the vocabulary grew; no adapter here is on embeddings.
+    policy.adapted.save_pretrained(
+        str(partial), selected_adapters=list(ADAPTERS), save_embedding_layers=False
+    )
+    head = {name: value.contiguous() for name, value in policy.value_head.state_dict().items()}
+    save_file(head, partial / HEAD_NAME)
+    record = {"format": _FORMAT, "base": policy.base.name, "config": asdict(policy.config)}
+    (partial / CONFIG_NAME).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def load_policy(base: PolicyBase, folder: Path) -> Policy:
+    """Read a policy over the base it was trained on. Raises PolicyFilesError."""
+    policy = Policy(base, _read_config(folder))
+    for adapter in ADAPTERS:
+        path = folder / adapter / "adapter_model.safetensors"
+        tensors = _read_tensors(folder, path)
+        outcome = set_peft_model_state_dict(policy.adapted, tensors, adapter_name=adapter)
+        missing = [key for key in outcome.missing_keys if f".{adapter}." in key]
+        if missing or outcome.unexpected_keys:
+            raise PolicyFilesError(folder, f"{path.name} of {adapter!r} is of another base")
+    head = _read_tensors(folder, folder / HEAD_NAME)
+    try:
+        policy.value_head.load_state_dict(head)
+    except RuntimeError as error:
+        raise PolicyFilesError(folder, f"{HEAD_NAME} is of another base") from error
+    return policy
+
+
+def _read_config(folder: Path) -> PolicyConfig:
+    try:
+        record: dict[str, Any] = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        if record["format"] != _FORMAT:
+            raise PolicyFilesError(folder, f"format {record['format']!r} is not {_FORMAT}")
+        fields = dict(record["config"])
+        for adapter in ADAPTERS:
+            shape = fields[adapter]
+            fields[adapter] = LoraShape(**{**shape, "targets": tuple(shape["targets"])})
+        return PolicyConfig(**fields)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PolicyFilesError(folder, f"{CONFIG_NAME}: {error}") from error
+
+
+def _read_tensors(folder: Path, path: Path) -> dict[str, Any]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise PolicyFilesError(folder, f"{path.relative_to(folder)}: {error}") from error

@@ -1,0 +1,126 @@
+"""Rollouts: answers are sampled, then scored by the training model.
+
+A sampler's own log-probabilities are never learnt from: another runtime, or the same one with a
+cache, rounds otherwise, and PPO's ratio would begin away from 1. They are measured against the
+training model's instead (`Mismatch`), since what differs there is trained on as if it were
+off-policy.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from alignment.experience import Experience, Sampled
+from alignment.policy import Policy
+from alignment.policy_inputs import Encoded
+from alignment.policy_vision import PictureReader
+from alignment.prompts import AlignmentPrompt
+from server.errors import SightwardError
+
+
+class Sampler(Protocol):
+    """Draws answers from the policy as it is now."""
+
+    def sample(
+        self, prompts: Sequence[AlignmentPrompt], encoded: Encoded, seeds: Sequence[int]
+    ) -> Sampled:
+        """One answer a prompt. A row depends on its own seed alone, beside rounding."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """How far the sampler is from the training model, over all answer tokens.
+
+    `mean_abs` and `max_abs` are of the log-probabilities' differences (nats), `mean_ratio` and
+    `max_ratio` of exp(training model - sampler), which is 1 where they agree.
+    """
+
+    mean_abs: float
+    max_abs: float
+    mean_ratio: float
+    max_ratio: float
+
+
+class Rollout(NamedTuple):
+    """A batch to learn from: the experience, its encoded prompts and the sampler's mismatch."""
+
+    experience: Experience
+    encoded: Encoded
+    mismatch: Mismatch
+
+
+class EmptyAnswersError(SightwardError):
+    """Every answer of a batch is empty: nothing can be learnt from it."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__(
+            f"all {answers} sampled answers are empty: the model ends each at once (is the prompt "
+            "in the format that it was trained on?)"
+        )
+        self.answers = answers
+
+
+def collect(
+    policy: Policy,
+    sampler: Sampler,
+    prompts: Sequence[AlignmentPrompt],
+    pictures: PictureReader,
+    *,
+    seeds: Sequence[int],
+    rows_at_once: int | None = None,
+) -> Rollout:
+    """Sample an answer to every prompt and score it in all three roles, at rest.
+
+    `seeds` are one a row (`row_seeds`). `rows_at_once` bounds how many rows share a scoring pass
+    (default: all); fewer take less memory. Raises EmptyAnswersError and what encoding raises.
+    """
+    with policy.at_rest():
+        encoded = policy.encode(prompts, pictures)
+        sampled = sampler.sample(prompts, encoded, seeds)
+        if not any(text.strip() for text in sampled.texts):
+            raise EmptyAnswersError(len(sampled.texts))
+        parts = [
+            _score(policy, encoded, sampled, rows)
+            for rows in torch.split(torch.arange(len(prompts)), rows_at_once or len(prompts))
+        ]
+    logprobs, ref_logprobs, values = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    experience = Experience(sampled, logprobs, ref_logprobs, values)
+    return Rollout(experience, encoded, mismatch_of(experience))
+
+
+def mismatch_of(experience: Experience) -> Mismatch:
+    """Compare the sampler's log-probabilities with the training model's."""
+    sampled = experience.sampled
+    difference = (experience.logprobs_BA - sampled.sampler_logprobs_BA)[sampled.mask_BA]
+    ratio = difference.exp()
+    return Mismatch(
+        mean_abs=float(difference.abs().mean()),
+        max_abs=float(difference.abs().max()),
+        mean_ratio=float(ratio.mean()),
+        max_ratio=float(ratio.max()),
+    )
+
+
+def row_seeds(seed: int, step: int, rows: int) -> tuple[int, ...]:
+    """Seeds for the rows of a step, from (seed, step, row) alone."""
+    return tuple(
+        int.from_bytes(hashlib.sha256(f"{seed}:answer:{step}:{row}".encode()).digest()[:7])
+        for row in range(rows)
+    )
+
+
+def _score(
+    policy: Policy, encoded: Encoded, sampled: Sampled, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    taken = encoded.take(rows.tolist())
+    answers, mask = sampled.answer_ids_BA[rows], sampled.mask_BA[rows]
+    return (
+        policy.logprobs_of(taken, answers, mask).logprobs_BA,
+        policy.logprobs_of(taken, answers, mask, role="reference").logprobs_BA,
+        policy.values_of(taken, answers, mask),
+    )
