@@ -9,13 +9,15 @@ left out here, and the read policy equals the written one bit for bit.
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from peft import set_peft_model_state_dict
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from alignment.policy import Policy
 from alignment.policy_base import PolicyBase
@@ -55,17 +57,17 @@ def load_policy(base: PolicyBase, folder: Path) -> Policy:
     """Read a policy over the base it was trained on. Raises PolicyFilesError."""
     policy = Policy(base, _read_config(folder))
     for adapter in ADAPTERS:
-        path = folder / adapter / "adapter_model.safetensors"
-        tensors = _read_tensors(folder, path)
-        outcome = set_peft_model_state_dict(policy.adapted, tensors, adapter_name=adapter)
-        missing = [key for key in outcome.missing_keys if f".{adapter}." in key]
-        if missing or outcome.unexpected_keys:
-            raise PolicyFilesError(folder, f"{path.name} of {adapter!r} is of another base")
+        tensors = _read_tensors(folder, folder / adapter / "adapter_model.safetensors")
+        expected = get_peft_model_state_dict(
+            policy.adapted, adapter_name=adapter, save_embedding_layers=False
+        )
+        if _shapes(tensors) != _shapes(expected):
+            raise PolicyFilesError(folder, f"the adapter {adapter!r} is of another base")
+        set_peft_model_state_dict(policy.adapted, tensors, adapter_name=adapter)
     head = _read_tensors(folder, folder / HEAD_NAME)
-    try:
-        policy.value_head.load_state_dict(head)
-    except RuntimeError as error:
-        raise PolicyFilesError(folder, f"{HEAD_NAME} is of another base") from error
+    if _shapes(head) != _shapes(policy.value_head.state_dict()):
+        raise PolicyFilesError(folder, "the value head is of another base")
+    policy.value_head.load_state_dict(head)
     return policy
 
 
@@ -83,7 +85,11 @@ def _read_config(folder: Path) -> PolicyConfig:
         raise PolicyFilesError(folder, f"{CONFIG_NAME}: {error}") from error
 
 
-def _read_tensors(folder: Path, path: Path) -> dict[str, Any]:
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _read_tensors(folder: Path, path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -167,10 +167,7 @@ class AutoVision:
     def hidden(self, batch: PaddedBatch) -> Tensor:
         """The body's last hidden states."""
         inputs = self.inputs(batch)
-        if self._has_own_positions:
-            # Left over from the last pass, whose pictures were others.
-            self._body.rope_deltas = None
-        else:
+        if not self._has_own_positions:
             inputs["position_ids"] = batch.position_ids_BT
         hidden: Tensor = self._body(**inputs, use_cache=False).last_hidden_state
         return hidden

@@ -1,14 +1,19 @@
 """A small labelled folder of drawn pictures, made on the spot."""
 
+import copy
+import importlib.util
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from alignment.data.manifest import ImageSet
 
 KINDS = (
@@ -51,3 +56,55 @@ def images(labelled_folder: Path) -> "ImageSet":
     from alignment.data.manifest import read_image_set
 
     return read_image_set(labelled_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_vlms() -> Any:
+    """The makers of `tiny_vlms.py` beside this file."""
+    name = "tiny_vlms"
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def make_base(
+    tiny_vlms: Any,
+    smollm2_tokenizer: "PreTrainedTokenizerFast",
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Any]:
+    """``make_base(family, **options)``: a copy of a tiny model, always the same."""
+    import torch
+
+    from alignment.policy_base import PolicyBase, base_of
+
+    made: dict[str, PolicyBase] = {}
+
+    def make(family: str, **options: Any) -> PolicyBase:
+        key = f"{family} {options}"
+        if key not in made:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                maker = tiny_vlms.MAKERS[family]
+                made[key] = maker(smollm2_tokenizer, tmp_path_factory.mktemp(family), **options)
+        base = made[key]
+        return base_of(copy.deepcopy(base.model), base.processor, name=base.name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def block_pictures(tiny_vlms: Any) -> Callable[[str, int], Image.Image]:
+    """Gives views of pictures called p0, p1, ..., of two shapes."""
+
+    def read(example_id: str, view: int) -> Image.Image:
+        number = int(example_id.removeprefix("p"))
+        size = (80, 60) if number % 2 else (60, 110)
+        shown: Image.Image = tiny_vlms.picture(10 * number + view, size)
+        return shown
+
+    return read
