@@ -1,8 +1,9 @@
-"""`python -m alignment`: train the reference VLM, stage by stage."""
+"""`python -m alignment`: train the reference VLM stage by stage, and align any VLM."""
 
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App
 
@@ -13,6 +14,9 @@ from alignment.recipes import SupervisedRecipe, reference_instruct, reference_pr
 from alignment.supervised import train
 from server.errors import SightwardError
 from server.vlm.cache import cache_root
+
+if TYPE_CHECKING:
+    from alignment.policy_base import PolicyBase
 
 app = App(name="alignment", help="Train and align VLMs, offline.")
 
@@ -68,6 +72,76 @@ def instruct(
 
 
 @app.command
+def sft(
+    data: Path,
+    *,
+    run: Path = Path("runs/sft"),
+    model: str | None = None,
+    recipe: Literal["reference", "s1"] = "reference",
+    steps: int | None = None,
+    seed: int = 2024,
+) -> None:
+    """Baseline: supervised fine-tuning on written answers, with TRL.
+
+    Parameters
+    ----------
+    data
+        A folder with a manifest.jsonl.
+    run
+        Where checkpoints, metrics and the adapter go; an interrupted run goes on.
+    model
+        A checkpoint folder or hub id of any VLM; the reference VLM by default.
+    recipe
+        Settings: the reference VLM's, or the paper's for LLaVA-1.5-7B.
+    steps
+        Overrides the recipe's number of steps.
+    seed
+        Seed of everything random.
+    """
+    from alignment import recipes_alignment as recipes
+    from alignment.sft import train_sft
+
+    chosen = recipes.s1_sft() if recipe == "s1" else recipes.reference_sft()
+    chosen = replace(chosen, seed=seed, steps=chosen.steps if steps is None else steps)
+    _say(train_sft(chosen, read_image_set(data), run=run, base=_base(model)))
+
+
+@app.command
+def dpo(
+    data: Path,
+    *,
+    run: Path = Path("runs/dpo"),
+    model: str | None = None,
+    recipe: Literal["reference", "s1"] = "reference",
+    steps: int | None = None,
+    seed: int = 2024,
+) -> None:
+    """Baseline: right answers preferred to their opposites (DPO), with TRL.
+
+    Parameters
+    ----------
+    data
+        A folder with a manifest.jsonl.
+    run
+        Where checkpoints, metrics and the adapter go; an interrupted run goes on.
+    model
+        A checkpoint folder or hub id of any VLM; the reference VLM by default.
+    recipe
+        Settings: the reference VLM's, or the paper's for LLaVA-1.5-7B.
+    steps
+        Overrides the recipe's number of steps.
+    seed
+        Seed of everything random.
+    """
+    from alignment import recipes_alignment as recipes
+    from alignment.dpo import train_dpo
+
+    chosen = recipes.s1_dpo() if recipe == "s1" else recipes.reference_dpo()
+    chosen = replace(chosen, seed=seed, steps=chosen.steps if steps is None else steps)
+    _say(train_dpo(chosen, read_image_set(data), run=run, base=_base(model)))
+
+
+@app.command
 def export(run: Path, out: Path) -> None:
     """Write a run's weights as the small bf16 delta that assembly merges into the base.
 
@@ -83,6 +157,14 @@ def export(run: Path, out: Path) -> None:
 
 def _override(recipe: SupervisedRecipe, steps: int | None, seed: int) -> SupervisedRecipe:
     return replace(recipe, seed=seed, steps=recipe.steps if steps is None else steps)
+
+
+def _base(model: str | None) -> "PolicyBase":
+    """The model to start from: `model`, or the reference VLM."""
+    from alignment.policy_base import load_base
+    from server.vlm.assembly import assemble
+
+    return load_base(assemble() if model is None else model)
 
 
 def _say(path: Path) -> None:

@@ -1,50 +1,36 @@
 """Recipes of [S1]'s two baselines, SFT and DPO: functions that return complete, frozen configs.
 
 `s1_*` are the paper's settings for LLaVA-1.5-7B on one large GPU, `reference_*` the same methods at
-a size that two CPU cores finish. Where the paper states nothing the comment says what we took.
+a size that two CPU cores finish. Prompts come from the sampler that PPO draws from, in its order.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-from alignment.recipes import LORA_TARGETS
-
-DType = Literal["float32", "bfloat16"]
-
-
-@dataclass(frozen=True, slots=True)
-class LanguageLora:
-    """A low-rank adapter on the linear layers of the language model; all else stays frozen."""
-
-    r: int
-    alpha: int
-    dropout: float
-    targets: tuple[str, ...] = LORA_TARGETS
+from alignment.policy_config import LoraShape
+from alignment.prompt_sampler import PromptMix
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineRecipe:
-    """What SFT and DPO have in common.
+    """What SFT and DPO have in common: a low-rank adapter on the language model, all else frozen.
 
-    `batch_size` prompts make a step, `micro_batch_size` of them (a divisor) one forward pass; DPO
-    runs two sequences a prompt. Training ends after `epochs` passes over the prompts, or after
-    `steps` steps where that is given. The learning rate rises over `warmup_steps` and then falls to
-    zero along a cosine. `dtype` is the frozen weights'; the adapter's are float32. Sequences are
-    padded to a multiple of `length_multiple`.
+    A step learns from `mix.total` prompts, `micro_batch_size` of them (a divisor) a forward pass;
+    DPO runs two sequences a prompt. Pictures are shown in `views` augmented views. The learning
+    rate rises over `warmup_steps`, then falls to zero along a cosine. Sequences are padded to a
+    multiple of `length_multiple`. A checkpoint is written every `save_every` steps.
     """
 
     name: str
     seed: int
-    lora: LanguageLora
-    epochs: int
-    steps: int | None
-    batch_size: int
+    lora: LoraShape
+    steps: int
+    mix: PromptMix
+    views: int
     micro_batch_size: int
     lr: float
     warmup_steps: int
     weight_decay: float
     max_grad_norm: float
-    dtype: DType
     gradient_checkpointing: bool
     length_multiple: int
     save_every: int
@@ -52,9 +38,14 @@ class BaselineRecipe:
     def __post_init__(self) -> None:
         if self.batch_size % self.micro_batch_size:
             raise ValueError(
-                f"micro_batch_size {self.micro_batch_size} is no divisor of "
-                f"batch_size {self.batch_size}"
+                f"micro_batch_size {self.micro_batch_size} is no divisor of the "
+                f"{self.batch_size} prompts of a step"
             )
+
+    @property
+    def batch_size(self) -> int:
+        """Prompts that a step learns from."""
+        return self.mix.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +55,41 @@ class SftRecipe(BaselineRecipe):
 
 @dataclass(frozen=True, slots=True)
 class DpoRecipe(BaselineRecipe):
-    """Direct preference optimisation; `beta` weighs the distance from the reference model."""
+    """Direct preference optimisation.
+
+    `beta` weighs the distance from the reference, which is the base with the adapter off. Dropout
+    stays off while it trains, as TRL has it: the two must differ by the adapter alone.
+    """
 
     beta: float
 
 
-_S1_LORA = LanguageLora(r=128, alpha=256, dropout=0.05)
-# S1's rank is a 32nd of its model's width of 4096; the same share of 576 would be 18.
-_REFERENCE_LORA = LanguageLora(r=16, alpha=32, dropout=0.05)
+# 4 epochs over 1,222 unsafe and as many safe train pictures, in steps of 32.
+_S1_STEPS = 305
+_S1_LORA = LoraShape(r=128, alpha=256, dropout=0.05)
+# S1's rank is a 32nd of its model's width of 4096; the same share of 576 would be 18. Dropout would
+# cost a sixth of a step on a CPU.
+_REFERENCE_LORA = LoraShape(r=16, alpha=32)
+_REFERENCE_MIX = PromptMix(pictures=20, words=8, general=4)
 
 
 def s1_sft() -> SftRecipe:
     """[S1]'s SFT: lr 3e-5, 4 epochs, batch 32, LoRA 128/256/.05.
 
-    The paper leaves schedule, weight decay and clipping open: those of its PPO are taken.
+    It leaves schedule, weight decay and clipping open; those of its PPO are taken.
     """
     return SftRecipe(
         name="s1-sft",
         seed=2024,
         lora=_S1_LORA,
-        epochs=4,
-        steps=None,
-        batch_size=32,
+        steps=_S1_STEPS,
+        mix=PromptMix(pictures=32),
+        views=1,
         micro_batch_size=8,
         lr=3e-5,
         warmup_steps=5,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        dtype="bfloat16",
         gradient_checkpointing=True,
         length_multiple=8,
         save_every=50,
@@ -99,24 +97,19 @@ def s1_sft() -> SftRecipe:
 
 
 def s1_dpo() -> DpoRecipe:
-    """[S1]'s DPO: lr 2e-6, beta 0.1, 4 epochs, batch 32, LoRA 128/256/.05.
-
-    Dropout is off while DPO trains, as TRL does it: policy and reference must differ by the adapter
-    alone.
-    """
+    """[S1]'s DPO: lr 2e-6, beta 0.1, 4 epochs, batch 32, LoRA 128/256; the rest as in `s1_sft`."""
     return DpoRecipe(
         name="s1-dpo",
         seed=2024,
         lora=_S1_LORA,
-        epochs=4,
-        steps=None,
-        batch_size=32,
+        steps=_S1_STEPS,
+        mix=PromptMix(pictures=32),
+        views=1,
         micro_batch_size=4,
         lr=2e-6,
         warmup_steps=5,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        dtype="bfloat16",
         gradient_checkpointing=True,
         length_multiple=8,
         save_every=50,
@@ -125,20 +118,19 @@ def s1_dpo() -> DpoRecipe:
 
 
 def reference_sft() -> SftRecipe:
-    """SFT of the reference VLM on two CPU cores."""
+    """SFT of the reference VLM on two CPU cores, on pictures and words alike."""
     return SftRecipe(
         name="reference-sft",
         seed=2024,
         lora=_REFERENCE_LORA,
-        epochs=4,
-        steps=None,
-        batch_size=32,
-        micro_batch_size=16,
+        steps=200,
+        mix=_REFERENCE_MIX,
+        views=7,
+        micro_batch_size=8,
         lr=3e-4,
         warmup_steps=5,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        dtype="bfloat16",
         gradient_checkpointing=False,
         length_multiple=32,
         save_every=25,
@@ -146,20 +138,19 @@ def reference_sft() -> SftRecipe:
 
 
 def reference_dpo() -> DpoRecipe:
-    """DPO of the reference VLM on two CPU cores."""
+    """DPO of the reference VLM on two CPU cores, on pictures and words alike."""
     return DpoRecipe(
         name="reference-dpo",
         seed=2024,
         lora=_REFERENCE_LORA,
-        epochs=4,
-        steps=None,
-        batch_size=32,
-        micro_batch_size=8,
-        lr=2e-5,
+        steps=200,
+        mix=_REFERENCE_MIX,
+        views=7,
+        micro_batch_size=4,
+        lr=5e-5,
         warmup_steps=5,
         weight_decay=0.0,
         max_grad_norm=1.0,
-        dtype="bfloat16",
         gradient_checkpointing=False,
         length_multiple=32,
         save_every=25,
