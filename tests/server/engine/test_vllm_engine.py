@@ -4,8 +4,11 @@ import asyncio
 import json
 import os
 import random
+import select
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -411,3 +414,37 @@ async def test_a_folder_vllm_can_not_read_is_refused_with_a_reason(tmp_path: Pat
     with pytest.raises(EngineStartError, match="vLLM can't serve") as caught:
         await VllmEngine(tmp_path).start()
     assert "no-such-model" in caught.value.reason
+
+
+START_AND_HANG = """
+import asyncio, sys
+from server.engine.vllm_engine import VllmEngine
+
+async def hang(checkpoint):
+    engine = VllmEngine(checkpoint)
+    await engine.start()
+    manager = engine._serving.llm.engine_core.resources.engine_manager
+    print(manager.processes[0].pid, flush=True)
+    await asyncio.sleep(3600)
+
+if __name__ == "__main__":
+    asyncio.run(hang(sys.argv[1]))
+"""
+
+
+def test_a_killed_process_leaves_no_engine_behind(
+    reference_checkpoint: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "start_and_hang.py"
+    script.write_text(START_AND_HANG)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(reference_checkpoint)], stdout=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None
+        core = int(started.stdout.readline())
+        core_ends = os.pidfd_open(core)
+        started.kill()
+        ended, _, _ = select.select([core_ends], [], [], 30)
+        os.close(core_ends)
+
+    assert ended, "the engine's process outlived its parent"
