@@ -68,15 +68,14 @@ def _scores(logits_NV: Tensor, labels_N: Tensor, where_BT: Tensor) -> Any:  # no
         return values_N.new_zeros(where_BT.shape).masked_scatter(where_BT, values_N)
 
     with torch.no_grad():
-        detached = logprobs_NV.detach()
-        entropy_N = -(detached.exp() * detached).sum(dim=-1)  # noqa: N806
+        entropy_N = torch.special.entr(logprobs_NV.exp()).sum(dim=-1)  # noqa: N806
         is_top1_N = logits_NV.argmax(dim=-1) == labels_N  # noqa: N806
-        mean_N = logits_NV.mean(dim=-1)  # noqa: N806
     return FusedCausalLMOutput(
         loss=-chosen_N.mean(),
         log_probs=spread(chosen_N),
         entropy=spread(entropy_N),
-        mean_logits=spread(mean_N),
+        # Ids that are no words have logits next to minus infinity, so their mean says nothing.
+        mean_logits=chosen_N.new_zeros(where_BT.shape),
         is_top1=spread(is_top1_N),
         label_mask=where_BT,
     )

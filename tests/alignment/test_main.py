@@ -22,3 +22,12 @@ def test_the_second_stage_needs_the_first(labelled_folder: Path, tmp_path: Path)
     assert ended.returncode == 1
     assert "holds no finished weights" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_baseline_needs_a_train_split(labelled_folder: Path, tmp_path: Path) -> None:
+    manifest = labelled_folder / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"train"', '"test"'))
+    ended = run("dpo", str(labelled_folder), "--run", str(tmp_path / "run"))
+    assert ended.returncode == 1
+    assert "no train split" in ended.stderr
+    assert "Traceback" not in ended.stderr
