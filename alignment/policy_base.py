@@ -141,6 +141,9 @@ def base_of(model: Any, processor: Any, *, name: str | None = None) -> PolicyBas
     for module in model.modules():
         if getattr(module, "generation_config", None) is not None:
             module.generation_config = plain
+    # The last position's state, cut out of a batch, is not contiguous, and torch would copy the
+    # whole projection once a row to multiply it: 5 of 9 seconds of a rollout on two cores.
+    model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     model.requires_grad_(False)
     model.eval()
     return PolicyBase(
@@ -152,6 +155,10 @@ def base_of(model: Any, processor: Any, *, name: str | None = None) -> PolicyBas
         pad_id=pad_id,
         decoder_name=next(key for key, module in model.named_modules() if module is decoder),
     )
+
+
+def _contiguous(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs[0].contiguous(), *inputs[1:])
 
 
 def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
