@@ -93,7 +93,7 @@ def run_trainer(
 
     from alignment.trl_metrics import METRICS_NAME, metrics_callback
 
-    with no_telemetry():
+    with no_telemetry(), _errors_only():
         trainer = make_trainer()
     try:
         score_with_own_logits(base)
@@ -103,7 +103,7 @@ def run_trainer(
         trainer.add_callback(
             metrics_callback(run / METRICS_NAME, recipe.name, first_step, quiet=quiet)
         )
-        with naming_the_knobs():
+        with naming_the_knobs(), _errors_only():
             trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         if trainer.is_world_process_zero():
             _save_adapter(trainer.accelerator.unwrap_model(trainer.model), base, run)
@@ -163,6 +163,19 @@ def no_telemetry() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_DISABLE_TELEMETRY = before
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Keep transformers' remarks on its own settings out of the progress bar."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _save_adapter(model: Any, base: PolicyBase, run: Path) -> None:
