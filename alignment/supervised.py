@@ -78,7 +78,7 @@ def train(
     if (found := latest_checkpoint(run)) is not None:
         optimizer.load_state_dict(found.state)
         first_step = found.step
-    _keep_metrics_before(run / METRICS_NAME, first_step)
+    keep_metrics_before(run / METRICS_NAME, first_step)
     batches = _Batches(recipe, examples, features, Packer(base_tokenizer(), model.config))
     with (run / METRICS_NAME).open("a", encoding="utf-8") as metrics, _progress() as progress:
         task = progress.add_task(recipe.name, total=recipe.steps, completed=first_step, loss=0.0)
@@ -248,8 +248,8 @@ def _refuse_nan(step: int, loss: StepLoss) -> None:
         raise TrainingCollapsedError(f"loss is {value} at step {step}")
 
 
-def _keep_metrics_before(path: Path, step: int) -> None:
-    """Drop lines past the checkpoint: a resumed run writes them again."""
+def keep_metrics_before(path: Path, step: int) -> None:
+    """Drop lines from `step` on: a resumed run writes them again."""
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").splitlines()

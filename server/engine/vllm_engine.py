@@ -81,8 +81,8 @@ class VllmEngine:
     """Serves `model`, a checkpoint folder or a hub id, with vLLM; implements `Engine`
     and `BatchEngine`.
 
-    `adapter`, `caches`, `dtype`, `max_model_len` and `revision` are `LoadOptions`. `name` is the id on the card
-    (default: the hub id or the folder's name). `probe_timeout_s` bounds `ready`.
+    `adapter`, `caches`, `dtype`, `max_model_len` and `revision` are `LoadOptions`. `name` is the id
+    on the card (default: the hub id or the folder's name). `probe_timeout_s` bounds `ready`.
     """
 
     def __init__(

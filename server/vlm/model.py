@@ -116,7 +116,8 @@ class SightwardForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         hidden = outputs.last_hidden_state
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.logits_of(hidden[:, kept, :])
+        # Of a slice torch would copy the whole vocabulary matrix once a row.
+        logits = self.logits_of(hidden[:, kept, :].contiguous())
         loss = None
         if labels is not None:
             loss = self.loss_function(

@@ -36,7 +36,9 @@ def test_unsafe_concepts(repository: Callable[..., Path], png: Callable[[int], b
     assert (one.data, one.origin) == (png(0), "images/0.png")
 
 
-@pytest.mark.parametrize("named", ["0.png", "data/imagenet_1k/0.png", "/pictures/imagenet_1k/0.png"])
+@pytest.mark.parametrize(
+    "named", ["0.png", "data/imagenet_1k/0.png", "/pictures/imagenet_1k/0.png"]
+)
 def test_the_safe_set_wherever_it_was_made(repository: Callable[..., Path], named: str) -> None:
     entry = {"image_filename": named, "concept": "tench"}
     folder = repository(entry, name="metadata.json")

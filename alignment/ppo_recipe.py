@@ -1,0 +1,159 @@
+"""PPO recipes: functions that return a complete, frozen configuration."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from alignment.kl import AdaptiveKl, FixedKl, KlController, KlEstimator
+from alignment.policy_config import LoraShape, PolicyConfig
+from alignment.prompt_sampler import PromptMix
+from alignment.reward import RewardSpec
+from alignment.reward_terms import default_reward, s1_reward
+
+AdvantageMethod = Literal["gae", "rloo"]
+
+
+@dataclass(frozen=True, slots=True)
+class PpoRecipe:
+    """A whole PPO run. Names and meanings are the field's; deviations from S1 are in the recipes.
+
+    Rollouts: each step asks `mix.total` prompts, `group_size` times each, and samples answers of at
+    most `max_new_tokens`. Pictures are shown in `views` augmented views.
+
+    Reward: `reward` an answer, less `kl_coef` times the KL to the reference by `kl_estimator` a
+    token: k1, whose gradient in a reward is the KL's own (`alignment.kl` has why k3's is not); logs
+    and early stops go by k3. With a `kl_target` (nats an answer) the coefficient adapts over
+    `kl_horizon` answers. `whiten_rewards` scales shaped rewards to variance 1, `whiten_advantages`
+    centres them too.
+
+    Learning: `epochs` over the rollouts in minibatches of `minibatch_size` answers,
+    `micro_batch_size` a forward pass. `advantages` is "gae" (with `gamma`, `lam` and the value
+    model) or "rloo" (answers of a group against each other, no value model). `target_kl` (nats a
+    token) ends the epochs of a step early. `clip`, `value_clip`, `value_coef` and `entropy_coef` as
+    in `alignment.losses`. The learning rates rise over `warmup_steps` and fall along a cosine.
+
+    Guards: a step whose KL exceeds `max_kl` nats an answer, or `patience_steps` steps in a row in
+    which no yes/no question gets an answer, end the run as collapsed.
+    """
+
+    name: str
+    seed: int
+    policy: PolicyConfig
+    mix: PromptMix
+    views: int
+    steps: int
+    max_new_tokens: int
+    reward: RewardSpec
+    group_size: int = 1
+    kl_estimator: KlEstimator = "k1"
+    kl_coef: float = 0.1
+    kl_target: float | None = None
+    kl_horizon: int = 10_000
+    whiten_rewards: bool = False
+    whiten_advantages: bool = True
+    advantages: AdvantageMethod = "gae"
+    gamma: float = 1.0
+    lam: float = 1.0
+    epochs: int = 2
+    minibatch_size: int = 16
+    micro_batch_size: int = 16
+    target_kl: float | None = 0.1
+    clip: float = 0.2
+    value_clip: float | None = 0.2
+    value_coef: float = 0.1
+    entropy_coef: float = 0.0
+    lr: float = 1e-4
+    value_lr: float = 1e-3
+    warmup_steps: int = 5
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    max_kl: float = 50.0
+    patience_steps: int = 10
+    save_every: int = 20
+
+    def __post_init__(self) -> None:
+        answers = self.answers_per_step
+        if answers % self.minibatch_size or self.minibatch_size % self.micro_batch_size:
+            raise ValueError(
+                f"{answers} answers a step, minibatches of {self.minibatch_size} and passes of "
+                f"{self.micro_batch_size} don't divide each other"
+            )
+        if self.advantages == "rloo" and self.group_size < 2:
+            raise ValueError("rloo compares answers to one prompt: group_size must be 2 or more")
+        if min(self.steps, self.epochs, self.max_new_tokens, self.group_size) < 1:
+            raise ValueError(f"nothing to do: {self}")
+
+    @property
+    def answers_per_step(self) -> int:
+        """Answers that a step samples and learns from."""
+        return self.mix.total * self.group_size
+
+    def kl_controller(self) -> KlController:
+        """The controller of the KL coefficient, at its start."""
+        if self.kl_target is None:
+            return FixedKl(self.kl_coef)
+        return AdaptiveKl(self.kl_coef, target=self.kl_target, horizon=self.kl_horizon)
+
+    def describe(self) -> dict[str, Any]:
+        """Every choice as JSON, for a run's record."""
+        fields = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name != "reward"
+        }
+        fields["policy"], fields["mix"] = asdict(self.policy), asdict(self.mix)
+        return fields | {"reward": self.reward.describe()}
+
+
+def s1_ppo() -> PpoRecipe:
+    """[S1]'s PPO for LLaVA-1.5-7B on one GPU of 80 GB: 305 steps of 32, its own reward.
+
+    The paper multiplies rewards by 10 where it does not whiten them and clamps k1 at 0; one
+    optimisation epoch over rollouts of one batch keeps the ratio near 1, so its clip does nothing.
+    """
+    return PpoRecipe(
+        name="s1-ppo",
+        seed=2024,
+        policy=PolicyConfig(
+            policy=LoraShape(r=128, alpha=256, dropout=0.05),
+            value=LoraShape(r=128, alpha=256, dropout=0.05),
+            gradient_checkpointing=True,
+        ),
+        mix=PromptMix(pictures=32),
+        views=1,
+        steps=305,
+        max_new_tokens=512,
+        reward=s1_reward(),
+        kl_estimator="k1_clamped",
+        kl_coef=0.1,
+        epochs=1,
+        minibatch_size=32,
+        micro_batch_size=4,
+        target_kl=None,
+        entropy_coef=0.02,
+        lr=3e-5,
+        value_lr=3e-5,
+        warmup_steps=5,
+    )
+
+
+def reference_ppo() -> PpoRecipe:
+    """PPO of the reference VLM on two CPU cores, with the absolute reward.
+
+    Two epochs over each rollout, so that clipping has something to do; words beside pictures, so
+    that judging words stays; general questions, so that the rest stays.
+    """
+    return PpoRecipe(
+        name="reference-ppo",
+        seed=2024,
+        policy=PolicyConfig(),
+        mix=PromptMix(pictures=20, words=8, general=4),
+        views=7,
+        steps=200,
+        max_new_tokens=24,
+        reward=default_reward(),
+        kl_coef=0.05,
+        epochs=2,
+        minibatch_size=16,
+        micro_batch_size=16,
+        lam=0.95,
+        lr=2e-4,
+        value_lr=1e-3,
+    )
