@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from cyclopts import App
 
 from alignment.checkpoint import load_weights
-from alignment.data.manifest import read_image_set
+from alignment.data.manifest import ImageSet, read_image_set
 from alignment.export import export_delta
 from alignment.recipes import SupervisedRecipe, reference_instruct, reference_pretrain
 from alignment.supervised import train
@@ -17,6 +17,7 @@ from server.vlm.cache import cache_root
 
 if TYPE_CHECKING:
     from alignment.policy_base import PolicyBase
+    from alignment.policy_vision import PictureReader
 
 app = App(name="alignment", help="Train and align VLMs, offline.")
 
@@ -142,6 +143,51 @@ def dpo(
 
 
 @app.command
+def ppo(
+    data: Path,
+    *,
+    run: Path = Path("runs/ppo"),
+    model: str | None = None,
+    recipe: Literal["reference", "s1"] = "reference",
+    steps: int | None = None,
+    seed: int = 2024,
+) -> None:
+    """Align by PPO: rewards taken straight from the model's own answers.
+
+    Parameters
+    ----------
+    data
+        A folder with a manifest.jsonl.
+    run
+        Where checkpoints, metrics and the policy go; an interrupted run goes on.
+    model
+        A checkpoint folder or hub id of any VLM; the reference VLM by default.
+    recipe
+        Settings: the reference VLM's, or the paper's for LLaVA-1.5-7B.
+    steps
+        Overrides the recipe's number of steps.
+    seed
+        Seed of everything random.
+    """
+    from alignment.ppo import train_ppo
+    from alignment.ppo_recipe import reference_ppo, s1_ppo
+    from alignment.responses.rules import RulesClassifier
+
+    chosen = s1_ppo() if recipe == "s1" else reference_ppo()
+    chosen = replace(chosen, seed=seed, steps=chosen.steps if steps is None else steps)
+    images, base = read_image_set(data), _base(model)
+    policy = train_ppo(
+        chosen,
+        images,
+        base=base,
+        pictures=_pictures(base, images, views=chosen.views, seed=seed),
+        classifier=RulesClassifier(),
+        run=run,
+    )
+    _say(policy)
+
+
+@app.command
 def export(run: Path, out: Path) -> None:
     """Write a run's weights as the small bf16 delta that assembly merges into the base.
 
@@ -165,6 +211,27 @@ def _base(model: str | None) -> "PolicyBase":
     from server.vlm.assembly import assemble
 
     return load_base(assemble() if model is None else model)
+
+
+def _pictures(base: "PolicyBase", images: ImageSet, *, views: int, seed: int) -> "PictureReader":
+    """Views of the train split: the reference VLM's from its tower's cache, others as pictures."""
+    from alignment.prompt_sampler import ViewReader
+
+    train = images.split("train")
+    # Without a train split training is refused; there is nothing to compute for it.
+    if not base.is_reference_vlm or not train:
+        return ViewReader(images, seed=seed)
+    from alignment.features import build_features
+
+    cache = build_features(
+        images,
+        train,
+        root=cache_root(),
+        grid=base.model.config.grid,
+        views=views,
+        seed=seed,
+    )
+    return cache.open_views().read
 
 
 def _say(path: Path) -> None:

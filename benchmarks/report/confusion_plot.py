@@ -1,9 +1,9 @@
 """Which concept is taken for which: a row for what is shown, a column for what it is taken for.
 
-Mistakes are in colour, the stronger the larger their share of the row's answers; right answers are
-grey. Concepts that were never mistaken have no row, so that labels stay readable, and past
-`MAX_CONCEPTS` only those most often mixed up are drawn: the table beside the plot has the
-commonest pairs in words.
+The first column, grey, counts right answers; mistakes are in colour, the stronger the larger their
+share of the row's answers, and those with names beyond `MAX_CONCEPTS` stand together in the last
+column: every row adds up. Concepts that were never mistaken have no row, so that labels stay
+readable. The table beside the plot has the commonest pairs in words.
 """
 
 import math
@@ -23,6 +23,8 @@ from benchmarks.report.wording import MODES, clipped
 from server.concepts.taxonomy import load_taxonomy
 
 MAX_CONCEPTS = 26
+RIGHT = "right"
+OTHERS = "others"
 
 _CELL_IN = 0.25
 _CHAR_IN = 0.069
@@ -46,15 +48,25 @@ class _Grid:
     def of(cls, found: Sequence[Confusion]) -> "_Grid":
         wrong = [one for one in found if one.shown != one.taken_for]
         shown = _commonest(_times((one.shown, one.count) for one in wrong))
-        rows = [one for one in found if one.shown in shown]
-        # Columns of mistakes come first; those of right answers take what room is left.
-        mistakes = _times((one.taken_for, one.count) for one in rows if one in wrong)
-        right = _times((one.taken_for, one.count) for one in rows)
+        named = _commonest(
+            _times((one.taken_for, one.count) for one in wrong if one.shown in shown)
+        )
+
+        def column(one: Confusion) -> str:
+            if one.shown == one.taken_for:
+                return RIGHT
+            return one.taken_for if one.taken_for in named else OTHERS
+
+        counts: Counter[tuple[str, str]] = Counter()
+        for one in found:
+            if one.shown in shown:
+                counts[one.shown, column(one)] += one.count
+        used = {name for _, name in counts}
         return cls(
             shown,
-            _commonest(mistakes, right),
-            {(one.shown, one.taken_for): one.count for one in rows},
-            _times((one.shown, one.count) for one in rows),
+            (RIGHT, *named, *({OTHERS} & used)),
+            counts,
+            _times((name, count) for (name, _), count in counts.items()),
         )
 
 
@@ -93,10 +105,9 @@ def _times(counted: Iterable[tuple[str, int]]) -> Counter[str]:
     return times
 
 
-def _commonest(*ranks: Counter[str]) -> tuple[str, ...]:
-    """At most `MAX_CONCEPTS` names by the first rank, then by the next; category by category."""
-    names = {name for times in ranks for name in times}
-    order = sorted(names, key=lambda name: (*(-times[name] for times in ranks), name))
+def _commonest(times: Counter[str]) -> tuple[str, ...]:
+    """The at most `MAX_CONCEPTS` commonest names, category by category."""
+    order = sorted(times, key=lambda name: (-times[name], name))
     kept = set(order[:MAX_CONCEPTS])
     known = [name for name in load_taxonomy().concept_names if name in kept]
     return (*known, *sorted(kept.difference(known)))
@@ -127,7 +138,7 @@ def _draw(title: str, label: str, grid: _Grid) -> Figure:
         for x, taken_for in enumerate(grid.taken_for):
             times = grid.counts.get((shown, taken_for), 0)
             if times:
-                _cell(axes, x, y, times, times / grid.answers[shown], shown == taken_for)
+                _cell(axes, x, y, times, times / grid.answers[shown], taken_for == RIGHT)
         axes.text(
             len(heads) + 0.25,
             y + 0.5,

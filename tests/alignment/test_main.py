@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "alignment", *arguments]
@@ -24,10 +26,11 @@ def test_the_second_stage_needs_the_first(labelled_folder: Path, tmp_path: Path)
     assert "Traceback" not in ended.stderr
 
 
-def test_a_baseline_needs_a_train_split(labelled_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["ppo", "dpo"])
+def test_alignment_needs_a_train_split(labelled_folder: Path, tmp_path: Path, method: str) -> None:
     manifest = labelled_folder / "manifest.jsonl"
     manifest.write_text(manifest.read_text().replace('"train"', '"test"'))
-    ended = run("dpo", str(labelled_folder), "--run", str(tmp_path / "run"))
+    ended = run(method, str(labelled_folder), "--run", str(tmp_path / "run"))
     assert ended.returncode == 1
     assert "no train split" in ended.stderr
     assert "Traceback" not in ended.stderr

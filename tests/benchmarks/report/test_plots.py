@@ -187,7 +187,9 @@ def test_many_concepts_are_cut_to_those_most_often_mixed_up(record: Capabilities
         (plot,) = confusion_plots(label_columns([record.model_copy(update={"figures": figures})]))
 
     rows = tick_labels(plot, "y")
-    assert len(rows) == len(tick_labels(plot, "x")) == MAX_CONCEPTS
+    heads = tick_labels(plot, "x")
+    assert len(rows) == MAX_CONCEPTS
+    assert (heads[0], len(heads)) == ("right", 1 + MAX_CONCEPTS)
     assert f"c{MAX_CONCEPTS + 19}" in rows
     assert "c0" not in rows
 
@@ -208,9 +210,24 @@ def test_only_mistaken_concepts_have_a_row_and_what_they_are_taken_for_a_column(
         (plot,) = confusion_plots(label_columns([record.model_copy(update={"figures": figures})]))
 
     assert tick_labels(plot, "y") == ["Arson"]
-    assert tick_labels(plot, "x") == ["Torture", "Arson"]
+    assert tick_labels(plot, "x") == ["right", "Torture"]
     assert {"3", "1", "n 4"} <= set(texts(plot))
     assert "9" not in texts(plot)
+
+
+def test_every_row_of_the_confusions_adds_up(record: CapabilitiesRecord) -> None:
+    taken_for = [(f"c{index}", 1) for index in range(MAX_CONCEPTS + 4)]
+    found = tuple(
+        Confusion(mode="token", shown="Arson", taken_for=name, count=count)
+        for name, count in [("Arson", 7), *taken_for]
+    )
+    figures = record.figures.model_copy(update={"confusions": found})
+    with drawing_style():
+        (plot,) = confusion_plots(label_columns([record.model_copy(update={"figures": figures})]))
+
+    heads = tick_labels(plot, "x")
+    assert (heads[0], heads[-1]) == ("right", "others")
+    assert {"7", "4", f"n {11 + MAX_CONCEPTS}"} <= set(texts(plot))
 
 
 def test_without_mistakes_there_is_no_confusion_plot(record: CapabilitiesRecord) -> None:
