@@ -223,20 +223,25 @@ class VllmEngine:
 
         reading = serving.reading(question.options)
         try:
-            outputs = serving.llm.generate(
-                await serving.prompts.engine_input(question.text, question.image),
-                one_token(reading.token_ids),
-                request_id=self._request_id(),
-                lora_request=self._lora_request(),
-            )
-            async with aclosing(outputs):
-                async for output in outputs:
-                    final = output
-            return reading.read(first_token_logprobs(final))
+            output = await self._output(serving, question, reading.token_ids)
+            return reading.read(first_token_logprobs(output))
         except EngineDeadError as error:
             raise EngineUnavailableError("vLLM's engine process died") from error
         except refusals() as error:
             raise UnusableAnswerError(f"vLLM refused the question: {error}") from error
+
+    async def _output(self, serving: _Serving, question: Question, token_ids: Sequence[int]) -> Any:
+        """vLLM's finished output for one token with the log-probabilities of `token_ids`."""
+        outputs = serving.llm.generate(
+            await serving.prompts.engine_input(question.text, question.image),
+            one_token(token_ids),
+            request_id=self._request_id(),
+            lora_request=self._lora_request(),
+        )
+        async with aclosing(outputs):
+            async for output in outputs:
+                final = output
+        return final
 
     async def _ask_all(
         self, serving: _Serving, questions: Sequence[Question]

@@ -313,7 +313,7 @@ async def test_written_answers_are_reproducible_and_say_whether_they_ended(
 async def test_more_prompts_than_one_pass_takes_are_sampled_with_their_seeds(
     engine: VllmEngine,
 ) -> None:
-    prompts = [Prompt(f"Say a word about {number}. " * 40, seed=number) for number in range(10)]
+    prompts = [Prompt(f"Say a word about {number}. " * 50, seed=number) for number in range(10)]
     assert sum(len(prompt.text.split()) for prompt in prompts) > 2048
     short = Sampling(max_tokens=4)
 

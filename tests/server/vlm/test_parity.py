@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from PIL import Image
 from server.concepts.probes import load_probes
 from server.engine.protocol import Question
 from server.engine.vllm_engine import VllmEngine
+from server.engine.vllm_requests import first_token_logprobs
 from server.vlm.plugin import register_with_transformers
 
 pytestmark = pytest.mark.engine
@@ -79,8 +79,7 @@ async def served_logprobs(
     engine: VllmEngine, question: Question, token_ids: list[int]
 ) -> dict[int, float]:
     assert engine._serving is not None
-    asked: Any = SimpleNamespace(token_ids=tuple(token_ids))
-    return await engine._first_token_logprobs(engine._serving, question, asked)
+    return first_token_logprobs(await engine._output(engine._serving, question, token_ids))
 
 
 async def widest_gap(engine: VllmEngine, training: Training, questions: list[Question]) -> float:
