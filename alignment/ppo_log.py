@@ -112,6 +112,7 @@ def figures_of(
         "no_end_rate": lengths.no_end_rate,
         "mismatch_mean": rollout.mismatch.mean_abs,
         "mismatch_max": rollout.mismatch.max_abs,
+        "mismatch_kl": rollout.mismatch.kl,
         "tokens": tokens,
         "tokens_per_s": round(tokens / total, 2),
         "seconds": {name: round(spent, 3) for name, spent in seconds.items()},

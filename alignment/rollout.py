@@ -8,7 +8,6 @@ off-policy.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -19,6 +18,7 @@ from alignment.policy import Policy
 from alignment.policy_inputs import Encoded
 from alignment.policy_vision import PictureReader
 from alignment.prompts import AlignmentPrompt
+from alignment.training_stats import Mismatch, sampler_mismatch
 from server.errors import SightwardError
 
 
@@ -30,20 +30,6 @@ class Sampler(Protocol):
     ) -> Sampled:
         """One answer a prompt. A row depends on its own seed alone, beside rounding."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """How far the sampler is from the training model, over all answer tokens.
-
-    `mean_abs` and `max_abs` are of the log-probabilities' differences (nats), `mean_ratio` and
-    `max_ratio` of exp(training model - sampler), which is 1 where they agree.
-    """
-
-    mean_abs: float
-    max_abs: float
-    mean_ratio: float
-    max_ratio: float
 
 
 class Rollout(NamedTuple):
@@ -96,14 +82,7 @@ def collect(
 def mismatch_of(experience: Experience) -> Mismatch:
     """Compare the sampler's log-probabilities with the training model's."""
     sampled = experience.sampled
-    difference = (experience.logprobs_BA - sampled.sampler_logprobs_BA)[sampled.mask_BA]
-    ratio = difference.exp()
-    return Mismatch(
-        mean_abs=float(difference.abs().mean()),
-        max_abs=float(difference.abs().max()),
-        mean_ratio=float(ratio.mean()),
-        max_ratio=float(ratio.max()),
-    )
+    return sampler_mismatch(sampled.sampler_logprobs_BA, experience.logprobs_BA, sampled.mask_BA)
 
 
 def row_seeds(seed: int, step: int, rows: int) -> tuple[int, ...]:

@@ -65,8 +65,7 @@ def test_the_sampler_and_the_trainer_agree(policy: Policy, block_pictures: Any) 
     # float32: a cache and other padding change the order of summing and nothing else.
     assert 0 < rolled.mismatch.max_abs < 5e-4
     assert rolled.mismatch.mean_abs <= rolled.mismatch.max_abs
-    assert rolled.mismatch.mean_ratio == pytest.approx(1.0, abs=5e-4)
-    assert rolled.mismatch.max_ratio == pytest.approx(1.0, abs=1e-3)
+    assert rolled.mismatch.kl == pytest.approx(0.0, abs=1e-6)
     mask = sampled.mask_BA
     assert float(rolled.experience.logprobs_BA[mask].std()) > 0.01
     differs = (rolled.experience.logprobs_BA - rolled.experience.ref_logprobs_BA)[mask]
@@ -196,8 +195,9 @@ def test_mismatch_by_hand() -> None:
     found = mismatch_of(experience([[-1.0, -2.0], [-3.0, 9.0]], [[-1.0, -1.5], [-3.25, 0.0]]))
     assert found.mean_abs == pytest.approx(0.25)
     assert found.max_abs == pytest.approx(0.5)
-    assert found.max_ratio == pytest.approx(math.exp(0.5))
-    assert found.mean_ratio == pytest.approx((1 + math.exp(0.5) + math.exp(-0.25)) / 3)
+    # k3 of the log-ratios sampler - trainer: 0, -0.5 and 0.25.
+    expected = [math.exp(-ratio) - 1 + ratio for ratio in (0.0, -0.5, 0.25)]
+    assert found.kl == pytest.approx(sum(expected) / 3)
 
 
 def test_row_seeds_differ_by_row_step_and_seed() -> None:
