@@ -73,14 +73,23 @@ async def _run_wave(
                 if max_prefill_tokens is not None and prefill_tokens > max_prefill_tokens:
                     break
                 waiting.append(await _hand_over(llm, request, rendered, returned))
+                _end_if_cancelled()
         finally:
             await llm.resume_generation()
+        _end_if_cancelled()
         return [await _outcome(one, returned) for one in waiting]
     except BaseException:
         ids = [one.request_id for one in waiting if not isinstance(one, Exception)]
         with suppress(Exception):
             await asyncio.shield(llm.abort(ids, internal=True))
         raise
+
+
+def _end_if_cancelled() -> None:
+    """Raise a cancellation that came while vLLM was handed something and was lost in there."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _rendered(
