@@ -9,6 +9,7 @@ Pictures and words of one question at a time: neither pads a batch.
 """
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ _XCOMPOSER_START = "[UNUSED_TOKEN_146]"
 _XCOMPOSER_END = "[UNUSED_TOKEN_145]"
 
 
-class _OneByOne:
+class _OneByOne(ABC):
     """What both have in common: the loop over questions, and over a question's tokens.
 
     `extra_end_ids` end an answer beside what the checkpoint's configuration says.
@@ -65,8 +66,9 @@ class _OneByOne:
         output = self._model(**inputs, return_dict=True)
         return output.logits[0, -1].float(), output.past_key_values
 
+    @abstractmethod
     def _encode_one(self, item: Item) -> tuple[int, dict[str, Any]]:
-        raise NotImplementedError
+        """One question's prompt tokens and inputs, the picture's included."""
 
     def _extended(self, state: dict[str, Any], picked: Tensor) -> dict[str, Any]:
         """The state with one more token (1,) and its place in the attention mask."""
