@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 import server.__main__ as command_line
+from server import serving_engine
 from server.concepts.probes import PROBES_FILE
 from server.engine.model_registry import UnknownModelError
 from server.engine.model_requirements import measure_machine
@@ -163,6 +164,6 @@ def test_a_model_that_can_not_run_here_is_refused_before_a_download(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small = replace(measure_machine(), ram_free_bytes=1 << 30, gpu_name=None)
-    monkeypatch.setattr(command_line, "measure_machine", lambda: small)
+    monkeypatch.setattr(serving_engine, "measure_machine", lambda: small)
     with pytest.raises(EngineStartError, match="not enough memory"):
         command_line._make_engine(read_settings(model="llava-1.5-7b"))
