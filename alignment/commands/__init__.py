@@ -1,0 +1,1 @@
+"""The commands of `python -m alignment`, a file each; what they share is in `starting`."""
