@@ -26,7 +26,7 @@ from server.vlm.pixels import to_pixels
 from server.vlm.tower import CHANNELS, EfficientNetLite2Tower
 
 # Raise when augmentation or pixels change meaning: old caches are then left alone and unread.
-_FORMAT = 1
+_FORMAT = 2
 _BATCH_SIZE = 16
 
 
@@ -136,7 +136,10 @@ def _view_name(view: int) -> str:
 
 
 def _key(images: ImageSet, examples: Sequence[Example], *, grid: int, seed: int) -> str:
-    digest = hashlib.sha256(f"{_FORMAT}:{images.sha256}:{grid}:{seed}".encode())
-    digest.update("\n".join(example.id for example in examples).encode())
+    """What a view depends on: not on labels or splits, so that other splits reuse the features."""
+    digest = hashlib.sha256(f"{_FORMAT}:{grid}:{seed}".encode())
+    for example in examples:
+        file_hash = images.image_sha256[example.id]
+        digest.update(f"\n{example.id}\0{example.style}\0{file_hash}".encode())
     digest.update(tower_file().read_bytes())
     return digest.hexdigest()[:16]

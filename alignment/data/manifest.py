@@ -50,7 +50,7 @@ class Example(BaseModel):
     label: Literal["Safe", "Unsafe"]
     concept: str
     category: str = ""
-    split: Literal["train", "test"] | None = None
+    split: Literal["train", "validation", "test"] | None = None
     caption: str = ""
     style: str = "photo"
     proxy: str = ""
@@ -145,7 +145,7 @@ class ImageSet:
 
     @property
     def is_split(self) -> bool:
-        """Whether every example is of the train or of the test split (else none is)."""
+        """Whether every example is of some split (else none is)."""
         return all(example.split is not None for example in self.examples)
 
     def split(self, name: str) -> tuple[Example, ...]:
