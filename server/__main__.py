@@ -13,6 +13,7 @@ from server.errors import DataFileError, SettingsError
 from server.serving_engine import make_engine as _make_engine
 from server.settings import Settings, read_settings
 from server.telemetry import configure_logging, quiet_libraries
+from server.vlm.references import Reference
 
 _EXIT_BAD_SETTINGS = 2
 _EXIT_ENGINE_FAILED = 3
@@ -27,8 +28,14 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     model: Annotated[str | None, Parameter(help="Folder, hub id or known name of a VLM.")] = None,
+    reference: Annotated[
+        Reference | None, Parameter(help="Which variant of the reference model, instead.")
+    ] = None,
     adapter: Annotated[Path | None, Parameter(help="PEFT adapter for the model.")] = None,
     probes: Annotated[Path | None, Parameter(help="File of questions to ask instead.")] = None,
+    calibration: Annotated[
+        str | None, Parameter(help="Calibration file instead of the model's own, or 'none'.")
+    ] = None,
 ) -> None:
     """Serve the moderation endpoint.
 
@@ -36,7 +43,15 @@ def serve(
     reference model is assembled from the installed packages.
     """
     try:
-        settings = read_settings(host=host, port=port, model=model, adapter=adapter, probes=probes)
+        settings = read_settings(
+            host=host,
+            port=port,
+            model=model,
+            reference=reference,
+            adapter=adapter,
+            probes=probes,
+            calibration=calibration,
+        )
     except SettingsError as error:
         for problem in error.problems:
             print(f"sightward: {problem}", file=sys.stderr)

@@ -97,8 +97,21 @@ class OptionCountError(ConceptsError):
         self.limit = limit
 
 
+class CalibrationMismatchError(ConceptsError):
+    """A calibration was fitted for other `what` (probes, questions, taxonomy) than are asked."""
+
+    def __init__(self, what: str, fitted_for: str, asked: str) -> None:
+        super().__init__(
+            f"the calibration was fitted for the {what} {fitted_for}, asked are {asked}; fit it "
+            "anew, or serve raw scores with --calibration none"
+        )
+        self.what = what
+        self.fitted_for = fitted_for
+        self.asked = asked
+
+
 class DataFileError(ConceptsError):
-    """A taxonomy, probe or policy file can't be used; `problems` name the bad fields."""
+    """A taxonomy, probe, policy or calibration file can't be used; `problems` name bad fields."""
 
     def __init__(self, path: Path, problems: tuple[str, ...]) -> None:
         super().__init__(f"{path}: {'; '.join(problems)}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from server.concepts.calibration import RAW, CalibrationChoice, ModalityCalibration
 from server.concepts.probes import YES_NO_OPTIONS, FollowUpProbe, ProbeSet, YesNoProbe, letters
 from server.concepts.recognition import Recognition
 from server.concepts.taxonomy import Taxonomy, load_taxonomy
@@ -66,8 +67,10 @@ class Moderator:
     """Judges images and texts with one engine and one probe set.
 
     `active` are the ids of the yes/no probes asked about every input, by default those that the
-    probe set names; `p_unsafe` is the mean over them. Raises `UnknownProbeError` for an id that the
-    set does not have, `ValueError` for no id, a repeated one or a mass outside [0, 1].
+    probe set names; `p_unsafe` is the mean over them. `calibration` turns raw scores into the
+    verdict's; "own" is the one on the engine's card, where there is one. Raises `UnknownProbeError`
+    for an id that the set does not have, `CalibrationMismatchError` for a calibration of other
+    questions, `ValueError` for no id, a repeated one or a mass outside [0, 1].
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Moderator:
         active: Sequence[str] | None = None,
         min_answer_mass: float = MIN_ANSWER_MASS,
         taxonomy: Taxonomy | None = None,
+        calibration: CalibrationChoice = "own",
     ) -> None:
         ids = probes.active if active is None else tuple(active)
         if not ids or len(set(ids)) < len(ids):
@@ -89,19 +93,31 @@ class Moderator:
         self._active = tuple(probes.judgement(probe_id) for probe_id in ids)
         self._min_answer_mass = min_answer_mass
         self._taxonomy = load_taxonomy() if taxonomy is None else taxonomy
+        if calibration == "own":
+            self._calibration = engine.card.calibration
+        else:
+            self._calibration = None if calibration == "none" else calibration
+        if self._calibration is not None:
+            self._calibration.require_fit(
+                probes_version=probes.version,
+                active=ids,
+                taxonomy_version=self._taxonomy.version,
+            )
 
     @property
     def model_version(self) -> str:
         """Names everything that a verdict depends on; valid once the engine has started.
 
-        ``{model}@{checkpoint hash}+probes-{version}.{active ids}+taxonomy-{version}``
+        ``{model}@{checkpoint hash}+probes-{version}.{active ids}+taxonomy-{version}``, and
+        ``+calibration-{version}`` where scores are calibrated.
         """
         card = self._engine.card
         active = ",".join(probe.id for probe in self._active)
+        calibrated = "" if self._calibration is None else self._calibration.version
         return (
             f"{card.id}@{card.version[:_VERSION_HASH_CHARS]}"
             f"+probes-{self._probes.version}.{active}"
-            f"+taxonomy-{self._taxonomy.version}"
+            f"+taxonomy-{self._taxonomy.version}" + (calibrated and f"+calibration-{calibrated}")
         )
 
     async def judge_image(self, image: Image.Image) -> Judgement:
@@ -162,7 +178,13 @@ class Moderator:
             [_reading(probe, answer) for probe, answer in zip(self._active, answers, strict=True)],
             _first_recognition(answers) if follow_ups is None else follow_ups.result(),
             min_answer_mass=self._min_answer_mass,
+            calibration=self._calibration_for(subject),
         )
+
+    def _calibration_for(self, subject: _Subject) -> ModalityCalibration:
+        if self._calibration is None:
+            return RAW
+        return self._calibration.words if subject.image is None else self._calibration.pictures
 
     async def _recognise_by_letters(self, subject: _Subject) -> Recognition | None:
         """Ask for the category, then for the concept within the likeliest one.

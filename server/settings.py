@@ -3,13 +3,14 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.errors import SettingsError
 from server.ingest.limits import ImageLimits
+from server.vlm.references import Reference
 
 PREFIX = "SIGHTWARD_"
 
@@ -27,10 +28,14 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     model: str | None = None
     """A checkpoint folder or hub id of any VLM that vLLM serves; None: the reference model."""
+    reference: Reference | None = None
+    """Which variant of the reference model is served; None: the default one."""
     adapter: Path | None = None
     """A PEFT adapter for `model`."""
     probes: Path | None = None
     """A file of questions in the format of the shipped one; None: the shipped one."""
+    calibration: Path | Literal["own", "none"] = "own"
+    """A calibration file; "own": the one beside the model, if it has one; "none": raw scores."""
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Accepted bearer keys, separated by commas; none: every caller is let in."""
@@ -56,6 +61,15 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(key.strip() for key in value.split(",") if key.strip())
         return value
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        if self.model is not None and self.reference is not None:
+            raise ValueError(
+                f"{PREFIX}MODEL and {PREFIX}REFERENCE (or --model and --reference) name two "
+                "models; give one of them"
+            )
+        return self
 
     def image_limits(self) -> ImageLimits:
         """The part of the settings that the decoder needs."""
@@ -96,4 +110,6 @@ def _unknown_key(name: str) -> str:
 def _bad_value(found: dict[str, Any]) -> str:
     # The value itself is left out: it may be a key.
     path = ".".join(str(step) for step in found["loc"]).upper()
+    if not path:  # what is wrong between several settings
+        return str(found["msg"]).removeprefix("Value error, ")
     return f"{PREFIX}{path}: {found['msg']}"

@@ -12,13 +12,31 @@ from server.api.errors import install_error_handlers
 from server.api.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RecordMiddleware
 from server.api.moderate import CallHandler
 from server.api.services import Services
+from server.concepts.calibration import CalibrationChoice, read_calibration
 from server.concepts.policy import default_policy
-from server.concepts.probes import load_probes
+from server.concepts.probes import ProbeSet, load_probes
 from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Engine
+from server.errors import CalibrationMismatchError, DataFileError
 from server.ingest.pool import DecodePool
 from server.settings import Settings
 from server.telemetry import Metrics
+
+
+def _calibration(settings: Settings, probes: ProbeSet) -> CalibrationChoice:
+    """What the settings name; a file is held against the probes before any model is loaded."""
+    if isinstance(settings.calibration, str):
+        return settings.calibration
+    calibration = read_calibration(settings.calibration)
+    try:
+        calibration.require_fit(
+            probes_version=probes.version,
+            active=probes.active,
+            taxonomy_version=load_taxonomy().version,
+        )
+    except CalibrationMismatchError as error:
+        raise DataFileError(settings.calibration, (str(error),)) from error
+    return calibration
 
 
 def _ignore_failure() -> None:
@@ -35,9 +53,10 @@ def create_app(
 
     The engine starts in the background when the app does, and stops with it. `on_engine_failure` is
     called once if it can't start. Raises `DataFileError` when the settings name an unusable probe
-    file.
+    or calibration file.
     """
     probes = load_probes(settings.probes)
+    calibration = _calibration(settings, probes)
     metrics = Metrics()
     make_engine = engine if callable(engine) else lambda: engine
 
@@ -49,6 +68,7 @@ def create_app(
             probes,
             on_failure=on_engine_failure,
             readiness_timeout_s=settings.readiness_timeout_s,
+            calibration=calibration,
         )
         app.state.services = Services(
             settings=settings,

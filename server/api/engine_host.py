@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from server.concepts.calibration import CalibrationChoice
 from server.concepts.probes import ProbeSet
 from server.engine.protocol import Engine, ModelCard
 from server.errors import EngineStartingError, EngineUnavailableError, SightwardError
@@ -33,7 +34,8 @@ class EngineHost:
     """Owns one engine from `start` to `stop`.
 
     `make_engine` may be slow (it is called in a thread); `on_failure` is called once if the engine
-    can't be made or started, after the reason was logged. `probes` are the questions it is asked.
+    can't be made or started, after the reason was logged. `probes` are the questions it is asked,
+    `calibration` is what is made of the answers.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class EngineHost:
         *,
         on_failure: Callable[[], None],
         readiness_timeout_s: float,
+        calibration: CalibrationChoice = "own",
     ) -> None:
         self._make_engine = make_engine
         self._probes = probes
         self._on_failure = on_failure
         self._readiness_timeout_s = readiness_timeout_s
+        self._calibration = calibration
         self._engine: Engine | None = None
         self._serving: Serving | None = None
         self._has_failed = False
@@ -62,7 +66,7 @@ class EngineHost:
         try:
             self._engine = await asyncio.to_thread(self._make_engine)
             await self._engine.start()
-            moderator = Moderator(self._engine, self._probes)
+            moderator = Moderator(self._engine, self._probes, calibration=self._calibration)
         except Exception as error:
             # Whatever it was, a server without an engine must say so and not die silently.
             self._has_failed = True

@@ -18,6 +18,7 @@ from server.api.schemas import (
     FailedInput,
     Likeliest,
     ModerationResult,
+    RawScores,
     Recognised,
     ResultDetail,
     TimingsMs,
@@ -79,6 +80,7 @@ class ResultWriter:
                 for name, score in likeliest[:_TOP_CONCEPTS]
             ],
             recognised=_recognised(verdict.recognition),
+            raw=_raw(verdict),
             model_version=self.model_version,
             timings_ms=timings_ms,
         )
@@ -88,6 +90,13 @@ class ResultWriter:
         """The result of an input that was refused: flagged, and saying why."""
         failure = FailedInput(outcome=Outcome.UNDETERMINED, action=self.action(UNREAD), error=error)
         return self.plain(UNREAD, ()).model_copy(update={"sightward": failure})
+
+
+def _raw(verdict: Verdict) -> RawScores:
+    raw = verdict.raw
+    if raw is None:  # nothing was calibrated: the scores are the raw ones
+        return RawScores(p_unsafe=verdict.p_unsafe, recognised=_recognised(verdict.recognition))
+    return RawScores(p_unsafe=raw.p_unsafe, recognised=_recognised(raw.recognition))
 
 
 def _recognised(recognition: Recognition | None) -> Recognised | None:

@@ -133,6 +133,13 @@ class Recognised(BaseModel):
     concept: Likeliest | None
 
 
+class RawScores(BaseModel):
+    """What the model itself said, before its scores were calibrated."""
+
+    p_unsafe: float | None
+    recognised: Recognised | None
+
+
 class TimingsMs(BaseModel):
     """Milliseconds: decoding and the model's answers (the slowest input's), and the whole call."""
 
@@ -150,6 +157,7 @@ class ResultDetail(BaseModel):
     categories: dict[str, float]
     concepts: list[ConceptScore]
     recognised: Recognised | None
+    raw: RawScores
     model_version: str
     timings_ms: TimingsMs
 

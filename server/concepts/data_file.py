@@ -1,4 +1,5 @@
-"""Reads the JSON files that define concepts (taxonomy, probes, policy) and versions them.
+"""Reads the JSON files that define concepts (taxonomy, probes, policy,
+calibration) and versions them.
 
 A file is either wholly valid or refused with the path of every bad field: a probe or threshold that
 was silently ignored would change verdicts without anyone noticing. A version is a readable revision

@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from server.concepts.calibration import RAW, ModalityCalibration
 from server.concepts.recognition import Recognition
 
 UNSAFE_AT = 0.5
+
+_Content = tuple[tuple[str, float], ...]
 
 
 class Outcome(StrEnum):
@@ -28,6 +31,14 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RawScores:
+    """What the model itself said, before calibration."""
+
+    p_unsafe: float | None
+    recognition: Recognition | None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Outcome and scores, all in [0, 1].
 
@@ -37,7 +48,8 @@ class Verdict:
     `p_unsafe` exceeds every category, so what was judged always has a score to hold against a
     threshold. `has_undetermined_part` stays true when a merge with something unsafe hides that a
     part could not be judged: a lenient policy may allow the one and must not allow the other.
-    `recognition` is what the scores were made of, independent of the judgement.
+    `recognition` is what the scores were made of, independent of the judgement. `raw` is what both
+    were before they were calibrated, None where nothing was.
 
     Raises `ValueError` when outcome and `p_unsafe` contradict each other or a number is out of
     range, so that no such verdict can exist.
@@ -51,6 +63,7 @@ class Verdict:
     unclassified: float | None = None
     has_undetermined_part: bool = False
     recognition: Recognition | None = None
+    raw: RawScores | None = None
 
     def __post_init__(self) -> None:
         optional = [p for p in (self.p_unsafe, self.unclassified) if p is not None]
@@ -106,13 +119,17 @@ class Reading:
 
 
 def verdict_of(
-    readings: Sequence[Reading], recognition: Recognition | None, *, min_answer_mass: float
+    readings: Sequence[Reading],
+    recognition: Recognition | None,
+    *,
+    min_answer_mass: float,
+    calibration: ModalityCalibration = RAW,
 ) -> Verdict:
     """The verdict from the yes/no readings of one input and what was recognised in it.
 
     A reading below `min_answer_mass` is no answer and has no say in `p_unsafe`, which is the mean
-    over the others; with none left the outcome is undetermined. Raises `ValueError` without
-    readings.
+    over the others; with none left the outcome is undetermined. That mean and what was recognised
+    are calibrated before anything is made of them. Raises `ValueError` without readings.
     """
     if not readings:
         raise ValueError("a verdict needs at least one reading")
@@ -122,10 +139,13 @@ def verdict_of(
         for reading in readings
         if reading.p_unsafe is not None and reading.answer_mass >= min_answer_mass
     ]
-    usable = recognition if recognition is not None and recognition.is_usable else None
-    if not answers:
-        return Verdict(Outcome.UNDETERMINED, None, answer_mass, recognition=usable)
-    p_unsafe = min(1.0, math.fsum(answers) / len(answers))
+    seen = recognition if recognition is not None and recognition.is_usable else None
+    said = min(1.0, math.fsum(answers) / len(answers)) if answers else None
+    usable = seen if seen is None or calibration.is_identity else calibration.recognition(seen)
+    raw = None if calibration.is_identity else RawScores(said, seen)
+    if said is None:
+        return Verdict(Outcome.UNDETERMINED, None, answer_mass, recognition=usable, raw=raw)
+    p_unsafe = calibration.judgement.apply(said)
     return Verdict(
         outcome=Outcome.UNSAFE if p_unsafe >= UNSAFE_AT else Outcome.SAFE,
         p_unsafe=p_unsafe,
@@ -133,6 +153,7 @@ def verdict_of(
         categories=scores(p_unsafe, usable.categories) if usable else {},
         concepts=scores(p_unsafe, usable.concepts) if usable else {},
         recognition=usable,
+        raw=raw,
     )
 
 
@@ -154,12 +175,13 @@ def merge(verdicts: Iterable[Verdict]) -> Verdict:
     """One verdict for several inputs, or for the pieces of one: the worst of each number.
 
     Unsafe beats undetermined and undetermined beats safe. `p_unsafe` and every score are the
-    highest, `answer_mass` the lowest, `recognition` the most unsafe input's. Order and repetition
-    of the inputs change nothing. Raises `ValueError` without verdicts.
+    highest, `answer_mass` the lowest, `recognition` and `raw` the most unsafe input's. Order and
+    repetition of the inputs change nothing. Raises `ValueError` without verdicts.
     """
     parts = tuple(verdicts)
     if not parts:
         raise ValueError("nothing to merge")
+    most_unsafe = max(parts, key=_precedence)
     return Verdict(
         outcome=max((part.outcome for part in parts), key=lambda outcome: outcome.severity),
         p_unsafe=max((part.p_unsafe for part in parts if part.p_unsafe is not None), default=None),
@@ -170,7 +192,8 @@ def merge(verdicts: Iterable[Verdict]) -> Verdict:
             (part.unclassified for part in parts if part.unclassified is not None), default=None
         ),
         has_undetermined_part=any(part.has_undetermined_part for part in parts),
-        recognition=max(parts, key=_recognition_precedence).recognition,
+        recognition=most_unsafe.recognition,
+        raw=most_unsafe.raw,
     )
 
 
@@ -182,15 +205,23 @@ def _highest(maps: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return highest
 
 
-def _recognition_precedence(verdict: Verdict) -> tuple[float, tuple[tuple[str, float], ...]]:
+def _precedence(verdict: Verdict) -> tuple[float, float, _Content, _Content]:
     """Highest `p_unsafe` first; ties are broken by content, so that order does not matter."""
-    seen = verdict.recognition
-    content: tuple[tuple[str, float], ...] = ()
-    if seen is not None:
-        content = (
-            ("", seen.no_category),
-            *sorted(seen.categories.items()),
-            ("", seen.no_concept),
-            *sorted(seen.concepts.items()),
-        )
-    return (-1.0 if verdict.p_unsafe is None else verdict.p_unsafe, content)
+    raw = RawScores(None, None) if verdict.raw is None else verdict.raw
+    return (
+        -1.0 if verdict.p_unsafe is None else verdict.p_unsafe,
+        -1.0 if raw.p_unsafe is None else raw.p_unsafe,
+        _content(verdict.recognition),
+        _content(raw.recognition),
+    )
+
+
+def _content(seen: Recognition | None) -> _Content:
+    if seen is None:
+        return ()
+    return (
+        ("", seen.no_category),
+        *sorted(seen.categories.items()),
+        ("", seen.no_concept),
+        *sorted(seen.concepts.items()),
+    )

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from server.concepts.calibration import Calibration
 from server.concepts.recognition import Recognition
 from server.errors import EngineError
 
@@ -94,11 +95,15 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """Names the origin of an answer: the model, its exact version and what it carries."""
+    """Names the origin of an answer: the model, its exact version and what it carries.
+
+    `calibration` is what lies beside its weights; engines answer raw probabilities all the same.
+    """
 
     id: str
     version: str
     has_recognition: bool
+    calibration: Calibration | None = None
 
 
 class Engine(Protocol):

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from server.engine.hf_loading import HfOptions, load_hf
 from server.engine.hf_session import HfSession, probe
+from server.engine.model_calibration import calibration_of
 from server.engine.model_source import ModelSource, find_model
 from server.engine.protocol import Answer, ModelCard, Prompt, Question, Sampling, Written
 from server.errors import EngineError, EngineUnavailableError
@@ -77,6 +78,7 @@ class TransformersEngine:
             if self._session is not None:
                 return
             source = find_model(self._model)
+            calibration = calibration_of(source, self._options.adapter)
             # One thread: batches queue up in it, and the model is never used by two at once.
             thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="transformers")
             loop = asyncio.get_running_loop()
@@ -89,6 +91,7 @@ class TransformersEngine:
                 id=self._name or self._label(source),
                 version=session.loaded.version,
                 has_recognition=session.rows is not None,
+                calibration=calibration,
             )
             self._session = session
 

@@ -21,12 +21,13 @@ from PIL import Image
 from server.engine.answer_reading import AnswerReading
 from server.engine.answer_tokens import AnswerTokens
 from server.engine.control_tokens import ControlTokens
+from server.engine.model_calibration import calibration_of
 from server.engine.model_source import find_model
 from server.engine.prompts import PromptBuilder
 from server.engine.protocol import Answer, ModelCard, Prompt, Question, Sampling, Written
 from server.engine.recognition import RecognitionRows
 from server.engine.vllm_batch import BatchRequest, run_together
-from server.engine.vllm_loading import LoadedModel, LoadOptions, load_model
+from server.engine.vllm_loading import LoadedModel, LoadOptions, load_model, shut_down
 from server.engine.vllm_requests import (
     first_token_logprobs,
     many_tokens,
@@ -131,6 +132,7 @@ class VllmEngine:
             if self._serving is not None:
                 return
             source = find_model(self._model)
+            calibration = calibration_of(source, self._options.adapter)
             loading = asyncio.ensure_future(asyncio.to_thread(load_model, source, self._options))
             try:
                 loaded = await asyncio.shield(loading)
@@ -142,15 +144,16 @@ class VllmEngine:
                 serving = await asyncio.to_thread(_prepare, loaded)
                 await self._answer(serving, self._probe())
             except EngineError as error:
-                await _shut_down(loaded.llm)
+                await shut_down(loaded.llm)
                 raise EngineStartError(f"{source.name} can't be asked: {error}") from error
             except BaseException:
-                await _shut_down(loaded.llm)
+                await shut_down(loaded.llm)
                 raise
             self._card = ModelCard(
                 id=self._name or self._label(source.label),
                 version=loaded.version,
                 has_recognition=serving.rows is not None,
+                calibration=calibration,
             )
             self._serving = serving
 
@@ -163,7 +166,7 @@ class VllmEngine:
                 task.cancel()
             await asyncio.gather(*in_flight, return_exceptions=True)
             if serving is not None:
-                await _shut_down(serving.llm)
+                await shut_down(serving.llm)
                 # vLLM's objects refer to each other: without this they outlive the engine.
                 del serving
                 await asyncio.to_thread(gc.collect)
@@ -372,15 +375,6 @@ def _prepare(loaded: LoadedModel) -> _Serving:
     for options in _REQUIRED_OPTIONS:
         serving.reading(options)
     return serving
-
-
-async def _shut_down(llm: Any) -> None:
-    # Its reader must be gone first, or vLLM logs its own shutdown as the death of the engine.
-    if llm.output_handler is not None:
-        llm.output_handler.cancel()
-    await asyncio.to_thread(llm.shutdown)
-    # vLLM has closed its sockets by now and leaves the context they belong to open.
-    llm.engine_core.resources.ctx.destroy(linger=0)
 
 
 def _release_abandoned(loading: "asyncio.Future[LoadedModel]") -> None:
