@@ -6,7 +6,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from alignment.checkpoint import WEIGHTS_NAME, UnfinishedRunError
-from server.vlm.delta import DELTA_NAME, Delta, DeltaShape, write_delta
+from server.vlm.delta import Delta, DeltaShape, write_delta
+from server.vlm.references import DELTA_NAME
 
 
 def export_delta(run: Path, out: Path) -> Path:

@@ -20,6 +20,8 @@ from benchmarks.replay import TextField
 from benchmarks.tables import served_tables, show, throughput_tables
 from server.errors import SightwardError
 from server.telemetry import quiet_libraries
+from server.vlm.references import SPEC as REFERENCE
+from server.vlm.references import reference_named
 
 _RECORDS = Path("runs/benchmarks")
 
@@ -103,7 +105,7 @@ def served(
 def throughput(
     data: Annotated[Path, Parameter(help="Folder with a manifest.jsonl.")],
     *,
-    model: Annotated[Path | None, Parameter(help="Checkpoint (default: the reference)")] = None,
+    model: Annotated[str, Parameter(help="Folder, or `reference[:VARIANT]`.")] = REFERENCE,
     split: str = "test",
     clients: int = 16,
     rounds: int = 5,
@@ -130,12 +132,13 @@ def _record(run: Path) -> Path:
     return run / RECORD_NAME if run.is_dir() else run
 
 
-def _checkpoint(model: Path | None) -> Path:
-    if model is not None:
-        return model
+def _checkpoint(model: str) -> Path:
+    reference = reference_named(model)
+    if reference is None:
+        return Path(model)
     from server.vlm.assembly import assemble
 
-    return assemble()
+    return assemble(reference=reference)
 
 
 def _finish(record: Mapping[str, Any], tables: list[Table], out: Path, console: Console) -> None:

@@ -15,6 +15,7 @@ from server.engine.model_requirements import (
     revision_of,
 )
 from server.engine.protocol import BatchEngine
+from server.vlm.references import reference_files, reference_named
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -154,8 +155,10 @@ def _remote(options: EngineOptions, choice: ModelChoice) -> BatchEngine:
 
 def _checkpoint(choice: ModelChoice) -> tuple[str | Path, str | None]:
     """What the engine loads, and the name it goes by (None: the engine's own choice)."""
-    if choice.kind != "reference":
+    reference = reference_named(choice.spec)
+    if reference is None:
         return choice.model or choice.spec, None
-    from server.vlm.assembly import MODEL_NAME, assemble
+    from server.vlm.assembly import assemble
 
-    return assemble(), MODEL_NAME
+    files = reference_files(reference)
+    return assemble(files=files), files.name

@@ -15,6 +15,7 @@ from server.engine.model_requirements import (
 from server.engine.protocol import Engine
 from server.errors import EngineStartError
 from server.settings import Settings
+from server.vlm.references import reference_files, reference_named, spec_of
 
 # As vLLM serves; transformers' own float32 would take twice the memory.
 _DTYPE = "bfloat16"
@@ -27,17 +28,18 @@ def make_engine(settings: Settings) -> Engine:
     can't run on this machine.
     """
     machine = measure_machine()
-    choice = for_machine(resolve(settings.model or REFERENCE), machine)
+    choice = for_machine(resolve(_spec(settings)), machine)
     if choice.engine == "remote":
         raise EngineStartError(f"{choice.spec} runs elsewhere; only local models are served")
     refusal = check_runs_here(choice, machine, RunOptions(dtype=_DTYPE))
     if refusal is not None:
         raise EngineStartError(f"{choice.spec} can't run here: {refusal}")
     model, name = choice.model or "", None
-    if choice.kind == "reference":
-        from server.vlm.assembly import MODEL_NAME, assemble
+    if (reference := reference_named(choice.spec)) is not None:
+        from server.vlm.assembly import assemble
 
-        model, name = str(assemble()), MODEL_NAME
+        files = reference_files(reference)
+        model, name = str(assemble(files=files)), files.name
     if choice.engine == "transformers":
         from server.engine.transformers_engine import TransformersEngine
 
@@ -51,6 +53,13 @@ def make_engine(settings: Settings) -> Engine:
     from server.engine.vllm_engine import VllmEngine
 
     return VllmEngine(model, adapter=settings.adapter, name=name)
+
+
+def _spec(settings: Settings) -> str:
+    """The name of the model that the settings mean."""
+    if settings.reference is not None:
+        return spec_of(settings.reference)
+    return settings.model or REFERENCE
 
 
 def _pinned(choice: ModelChoice) -> str | None:

@@ -43,7 +43,7 @@ NameT = TypeVar("NameT", bound=str)
 def capabilities(
     *,
     model: Annotated[
-        str, Parameter(help="`reference`, a name from `models`, a checkpoint folder, a hub id.")
+        str, Parameter(help="`reference[:VARIANT]`, a name from `models`, a folder, a hub id.")
     ] = "reference",
     data: Annotated[
         str, Parameter(help="`open-set`, a folder, a hub id, or two joined by `+`.")

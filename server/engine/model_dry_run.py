@@ -10,6 +10,7 @@ from server.engine.model_requirements import (
     needed_bytes,
     revision_of,
 )
+from server.vlm.references import reference_named
 
 
 def dry_run(
@@ -40,7 +41,8 @@ def dry_run(
 
 def _model(choice: ModelChoice) -> str:
     if choice.kind == "reference":
-        return "the reference VLM, assembled from the installed packages"
+        variant = reference_named(choice.spec)
+        return f"the reference VLM ({variant}), assembled from the installed packages"
     title = "" if choice.entry is None else f"{choice.entry.title}, "
     kind = {"folder": "folder", "remote": "remote model"}.get(choice.kind, "")
     if choice.kind == "registered":

@@ -16,11 +16,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from server.errors import SightwardError
+from server.vlm.references import REFERENCES, SPEC, reference_named, spec_of
 
 EngineName = Literal["vllm", "transformers", "remote"]
 Kind = Literal["reference", "registered", "folder", "hub", "remote"]
 
-REFERENCE = "reference"
+REFERENCE = SPEC
 REMOTE_PREFIX = "remote:"
 
 _FILE = Path(__file__).with_suffix(".json")
@@ -35,7 +36,8 @@ class UnknownModelError(SightwardError):
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         super().__init__(
             f"unknown model {spec!r}{hint} Give a name from `benchmarks models`, a checkpoint "
-            f"folder, a hub id (owner/name), `{REFERENCE}` or `{REMOTE_PREFIX}NAME`."
+            f"folder, a hub id (owner/name), `{REFERENCE}`, `{REFERENCE}:VARIANT` "
+            f"({', '.join(REFERENCES)}) or `{REMOTE_PREFIX}NAME`."
         )
         self.spec = spec
         self.near = near
@@ -96,7 +98,8 @@ class _File(BaseModel):
 class ModelChoice:
     """Which model is meant, and which engine runs it.
 
-    `model` is the hub id, folder or remote name; None for the reference model, which is assembled.
+    `model` is the hub id, folder or remote name; None for the reference model, which is assembled
+    (`server.vlm.references.reference_named` reads the variant from `spec`).
     `entry` is None for a model that is not registered. `vllm_packages` are what vLLM imports to
     serve it, as far as its architecture is known.
     """
@@ -137,7 +140,7 @@ class ModelRegistry:
         A name is looked up before a folder of that name in the working directory; ``./name`` is
         always the folder. Raises `UnknownModelError`.
         """
-        if spec == REFERENCE:
+        if reference_named(spec) is not None:
             return ModelChoice(spec, "reference", "vllm", None)
         if spec.startswith(REMOTE_PREFIX) and len(spec) > len(REMOTE_PREFIX):
             return ModelChoice(spec, "remote", "remote", spec.removeprefix(REMOTE_PREFIX))
@@ -171,7 +174,8 @@ class ModelRegistry:
         return next((entry for entry in known if entry is not None), None)
 
     def _near(self, spec: str) -> tuple[str, ...]:
-        names = [entry.name for entry in self.entries] + [REFERENCE]
+        names = [entry.name for entry in self.entries]
+        names += [REFERENCE, *map(spec_of, REFERENCES)]
         return tuple(difflib.get_close_matches(spec.lower(), names, n=_NEAR, cutoff=0.5))
 
 

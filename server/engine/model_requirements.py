@@ -16,6 +16,7 @@ from server.engine.cpu_runtime import KV_CACHE_GIB
 from server.engine.free_memory import free_memory_bytes
 from server.engine.model_registry import EngineName, ModelChoice, ModelEntry
 from server.engine.model_source import ModelSource
+from server.vlm.references import MissingReferenceError, reference_files, reference_named
 
 GIB = 1 << 30
 _WORKING_SHARE = 0.1
@@ -121,7 +122,8 @@ def refusal(
     if entry is not None and entry.retired is not None:
         return Refusal("retired", entry.retired)
     return (
-        _no_engine(choice, machine)
+        _no_weights(choice)
+        or _no_engine(choice, machine)
         or _own_code(choice, options)
         or _no_packages(choice, machine)
         or _no_access(choice, machine, options)
@@ -135,6 +137,17 @@ def check_runs_here(
     """The reason of `refusal`, in one line; None when nothing speaks against it."""
     found = refusal(choice, machine, options)
     return None if found is None else found.reason
+
+
+def _no_weights(choice: ModelChoice) -> Refusal | None:
+    reference = reference_named(choice.spec)
+    if choice.kind != "reference" or reference is None:
+        return None
+    try:
+        reference_files(reference)
+    except MissingReferenceError as error:
+        return Refusal("no weights", str(error))
+    return None
 
 
 def _no_engine(choice: ModelChoice, machine: Machine) -> Refusal | None:

@@ -1,4 +1,7 @@
-"""From packaged base weights and our committed delta to a checkpoint directory on disk.
+"""From packaged weights and our committed ones to a checkpoint directory on disk.
+
+The base is the packaged weights and a delta; an aligned variant is that base and an adapter, merged
+(`server.vlm.references`). A calibration file beside either goes into the checkpoint as it is.
 
 A checkpoint is keyed by a hash of everything that goes into it, so a new delta, package or
 vocabulary makes a new directory and never a stale one. It is built in a temporary directory and
@@ -12,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +23,23 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 
+from server.concepts.calibration import CALIBRATION_NAME
 from server.concepts.taxonomy import load_taxonomy
 from server.errors import SightwardError
+from server.vlm.adapter import merge_adapter
 from server.vlm.cache import cache_root
-from server.vlm.delta import DELTA_NAME, merge_delta, read_delta
+from server.vlm.delta import merge_delta, read_delta
 from server.vlm.packaged_weights import language_file, tower_file
+from server.vlm.references import (
+    ADAPTER_CONFIG_NAME,
+    ADAPTER_NAME,
+    BASE,
+    Reference,
+    ReferenceFiles,
+    reference_files,
+)
 
-MODEL_NAME = "sightward-reference"
-DELTA_FILE = Path(__file__).parent / "weights" / "reference" / DELTA_NAME
-_MANIFEST_NAME = "sightward_manifest.json"
+MANIFEST_NAME = "sightward_manifest.json"
 # Raise when the code below builds something else from the same inputs.
 _FORMAT = "1"
 
@@ -40,22 +52,38 @@ class AssemblyError(SightwardError):
         self.reason = reason
 
 
-def assemble(cache_dir: Path | None = None, *, delta_file: Path = DELTA_FILE) -> Path:
+@dataclass(frozen=True, slots=True)
+class _Digests:
+    """Hashes, in hex, of all that goes into a checkpoint, and of what goes into its base alone."""
+
+    whole: str
+    base: str
+
+
+def assemble(
+    cache_dir: Path | None = None,
+    *,
+    reference: Reference = BASE,
+    files: ReferenceFiles | None = None,
+) -> Path:
     """Return a checkpoint directory of the reference VLM, building it where none is whole.
 
-    `cache_dir` is where checkpoints lie (default: the user's cache folder). Raises AssemblyError,
-    DeltaError or PackagedWeightsError with what to do about it.
+    The base unless told otherwise: it is what every training starts from. `cache_dir` is where
+    checkpoints lie (default: the user's cache folder); `files` are others than the variant's own.
+    Raises AssemblyError, MissingReferenceError, DeltaError, AdapterError or PackagedWeightsError
+    with what to do about it.
     """
+    files = files or reference_files(reference)
     root = (cache_dir or cache_root()) / "models"
-    digest = _input_digest(delta_file)
-    target = root / f"{MODEL_NAME}-{digest[:12]}"
+    digests = _input_digests(files)
+    target = root / f"{files.name}-{digests.whole[:12]}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         # The lock spares a second starter the work; the rename below is what keeps readers safe.
         with FileLock(root / f".{target.name}.lock"):
             if not is_whole(target):
                 _discard(target)
-                _build(target, digest, delta_file)
+                _build(target, digests, files)
     except OSError as error:
         raise AssemblyError(f"{error.strerror or error} ({error.filename or root})") from error
     except SafetensorError as error:  # how the weights' writer reports a full disk
@@ -66,7 +94,7 @@ def assemble(cache_dir: Path | None = None, *, delta_file: Path = DELTA_FILE) ->
 def is_whole(checkpoint: Path) -> bool:
     """Whether every file of the manifest is there with its checksum."""
     try:
-        manifest = json.loads((checkpoint / _MANIFEST_NAME).read_text(encoding="utf-8"))
+        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
         files: dict[str, str] = manifest["files"]
         return all(_sha256(checkpoint / name) == expected for name, expected in files.items())
     except (OSError, ValueError, KeyError, TypeError):
@@ -75,25 +103,41 @@ def is_whole(checkpoint: Path) -> bool:
 
 def read_digest(checkpoint: Path) -> str | None:
     """The digest that names an assembled checkpoint's version; None for any other directory."""
+    return _read_manifest(checkpoint, "digest")
+
+
+def read_base_digest(checkpoint: Path) -> str | None:
+    """The digest of the base in an assembled checkpoint; None for any other directory.
+
+    It is the same before and after a calibration, and in every variant of the base.
+    """
+    return _read_manifest(checkpoint, "base") or read_digest(checkpoint)
+
+
+def _read_manifest(checkpoint: Path, field: str) -> str | None:
     try:
-        manifest = json.loads((checkpoint / _MANIFEST_NAME).read_text(encoding="utf-8"))
+        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    digest = manifest.get("digest")
-    return digest if isinstance(digest, str) else None
+    value = manifest.get(field)
+    return value if isinstance(value, str) else None
 
 
-def _build(target: Path, digest: str, delta_file: Path) -> None:
+def _build(target: Path, digests: _Digests, files: ReferenceFiles) -> None:
     for leftover in target.parent.glob(f".{target.name}.*.partial"):
         shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(
         tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
     )
     try:
-        _write_checkpoint(partial, delta_file)
-        files = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
-        manifest = {"digest": digest, "files": files}
-        (partial / _MANIFEST_NAME).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        _write_checkpoint(partial, files, digests.base)
+        if files.calibration is not None:
+            shutil.copyfile(files.calibration, partial / CALIBRATION_NAME)
+        manifest: dict[str, Any] = {"digest": digests.whole}
+        if digests.base != digests.whole:
+            manifest["base"] = digests.base
+        manifest["files"] = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
+        (partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for path in partial.iterdir():
             _flush(path)
         partial.rename(target)
@@ -102,12 +146,12 @@ def _build(target: Path, digest: str, delta_file: Path) -> None:
         raise
 
 
-def _write_checkpoint(folder: Path, delta_file: Path) -> None:
+def _write_checkpoint(folder: Path, files: ReferenceFiles, base_digest: str) -> None:
     # transformers is slow to import and a warm start doesn't need it here.
     from server.vlm.base import base_config, base_model, base_tokenizer
     from server.vlm.processing import SightwardImageProcessor, SightwardProcessor
 
-    delta = read_delta(delta_file)
+    delta = read_delta(files.delta)
     shape = delta.shape
     config = base_config(
         grid=shape.grid,
@@ -118,8 +162,10 @@ def _write_checkpoint(folder: Path, delta_file: Path) -> None:
     model = base_model(config, seed=0)
     tied = "language_model.lm_head.weight"
     base = {name: value for name, value in model.state_dict().items() if name != tied}
-    model.load_state_dict(merge_delta(base, delta, delta_file), strict=False)
+    model.load_state_dict(merge_delta(base, delta, files.delta), strict=False)
     model.to(torch.bfloat16)  # type: ignore[arg-type]
+    if files.adapter is not None:
+        merge_adapter(model.state_dict(), files.adapter, base_digest=base_digest)
     model.save_pretrained(folder)
     tokenizer: Any = base_tokenizer()
     SightwardProcessor(
@@ -130,16 +176,35 @@ def _write_checkpoint(folder: Path, delta_file: Path) -> None:
     ).save_pretrained(folder)
 
 
-def _input_digest(delta_file: Path) -> str:
+def _input_digests(files: ReferenceFiles) -> _Digests:
     digest = hashlib.sha256(_FORMAT.encode())
     taxonomy = load_taxonomy()
     digest.update("\n".join((*taxonomy.category_names, *taxonomy.concept_names)).encode())
-    for path in (tower_file(), language_file(), delta_file):
+    _add(digest, tower_file(), language_file(), files.delta)
+    base = digest.hexdigest()
+    # A base without more keeps the digest that it had before there were adapters.
+    for kind, paths in _further(files).items():
+        digest.update(kind.encode())
+        _add(digest, *paths)
+    return _Digests(whole=digest.hexdigest(), base=base)
+
+
+def _further(files: ReferenceFiles) -> dict[str, tuple[Path, ...]]:
+    """What a checkpoint is made of beside its base, by kind."""
+    further: dict[str, tuple[Path, ...]] = {}
+    if files.adapter is not None:
+        further["adapter"] = (files.adapter / ADAPTER_NAME, files.adapter / ADAPTER_CONFIG_NAME)
+    if files.calibration is not None:
+        further["calibration"] = (files.calibration,)
+    return further
+
+
+def _add(digest: "hashlib._Hash", *paths: Path) -> None:
+    for path in paths:
         try:
             digest.update(bytes.fromhex(_sha256(path)))
         except OSError as error:
             raise AssemblyError(f"{path.name}: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from server.errors import SightwardError
 
-DELTA_NAME = "delta.safetensors"
 _FORMAT = "1"
 _LORA_A = ".lora_A.default.weight"
 _LORA_B = ".lora_B.default.weight"

@@ -14,6 +14,7 @@ import pytest
 import server.__main__ as command_line
 from server import serving_engine
 from server.concepts.probes import PROBES_FILE
+from server.engine import model_requirements
 from server.engine.model_registry import UnknownModelError
 from server.engine.model_requirements import measure_machine
 from server.engine.protocol import Engine
@@ -22,6 +23,7 @@ from server.engine.transformers_engine import TransformersEngine
 from server.engine.vllm_engine import VllmEngine
 from server.errors import EngineStartError
 from server.settings import Settings, read_settings
+from server.vlm.references import ReferenceFiles, reference_files
 
 SERVE_STUB = """
 import server.__main__ as command_line
@@ -148,6 +150,31 @@ def test_a_model_is_served_by_vllm_where_vllm_knows_it(
     settings = read_settings(model=checkpoint_of(architecture, tmp_path / "vlm"))
 
     assert isinstance(command_line._make_engine(settings), engine)
+
+
+def test_the_variant_that_is_asked_for_is_served(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assembled: list[ReferenceFiles] = []
+    monkeypatch.setattr(
+        "server.vlm.assembly.assemble", lambda *, files: assembled.append(files) or tmp_path
+    )
+    for folder in ("reference", "reference-sft"):
+        (tmp_path / folder).mkdir()
+        for name in ("delta.safetensors", "adapter_model.safetensors"):
+            (tmp_path / folder / name).touch()
+    for module in (serving_engine, model_requirements):
+        monkeypatch.setattr(module, "reference_files", lambda one: reference_files(one, tmp_path))
+
+    for given in ({"reference": "sft"}, {"model": "reference:sft"}, {"reference": "base"}):
+        command_line._make_engine(read_settings(**given))
+    assert [files.name for files in assembled] == [
+        "sightward-reference-sft",
+        "sightward-reference-sft",
+        "sightward-reference",
+    ]
+    with pytest.raises(EngineStartError, match="'dpo' are here; there are: base, sft"):
+        command_line._make_engine(read_settings(reference="dpo"))
 
 
 def test_a_misspelt_model_is_met_with_names_like_it() -> None:

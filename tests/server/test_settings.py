@@ -51,3 +51,19 @@ def test_keys_are_split_and_kept_out_of_sight(monkeypatch: pytest.MonkeyPatch) -
     settings = read_settings()
     assert [key.get_secret_value() for key in settings.api_keys] == ["first", "second"]
     assert "first" not in repr(settings)
+
+
+def test_a_variant_of_the_reference_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTWARD_REFERENCE", "sft")
+    assert read_settings().reference == "sft"
+    assert read_settings(reference="dpo").reference == "dpo"
+    with pytest.raises(SettingsError, match=r"SIGHTWARD_REFERENCE: .*'ppo'"):
+        read_settings(reference="rlhf")
+
+
+def test_a_model_and_a_reference_are_one_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTWARD_MODEL", "owner/name")
+    with pytest.raises(SettingsError) as raised:
+        read_settings(reference="sft")
+    (problem,) = raised.value.problems
+    assert problem.startswith("SIGHTWARD_MODEL and SIGHTWARD_REFERENCE")

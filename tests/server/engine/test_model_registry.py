@@ -1,6 +1,7 @@
 import ast
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,14 @@ def test_a_registered_model_goes_by_its_name_and_its_hub_id(spec: str) -> None:
 def test_the_reference_is_assembled_and_not_found_somewhere() -> None:
     choice = resolve("reference")
     assert (choice.kind, choice.model, choice.entry) == ("reference", None, None)
+    assert resolve("reference:ppo") == replace(choice, spec="reference:ppo")
+
+
+def test_a_variant_that_there_is_not_is_met_with_those_there_are() -> None:
+    with pytest.raises(
+        UnknownModelError, match=r"did you mean reference:sft .*base, sft, dpo, ppo"
+    ):
+        resolve("reference:stf")
 
 
 def test_any_hub_id_and_any_remote_name_will_do() -> None:

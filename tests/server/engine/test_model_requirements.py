@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from server.engine import model_requirements
 from server.engine.model_dry_run import dry_run
 from server.engine.model_registry import ModelChoice, load_registry, resolve
 from server.engine.model_requirements import (
@@ -14,6 +15,7 @@ from server.engine.model_requirements import (
     measure_machine,
     needed_bytes,
 )
+from server.vlm.references import reference_files
 
 EXAMPLE = "Is it safe? Answer with yes or no."
 ROOMY = Machine(
@@ -219,3 +221,17 @@ def test_every_kind_of_model_has_a_dry_run(spec: str) -> None:
     lines = dry_run(resolve(spec), ROOMY, questions=2, example=EXAMPLE)
     assert any(EXAMPLE in line for line in lines)
     assert not any("None" in line for line in lines)
+
+
+def test_a_variant_without_weights_is_refused_with_those_that_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        model_requirements, "reference_files", lambda one: reference_files(one, tmp_path)
+    )
+    reason = check_runs_here(resolve("reference:dpo"), ROOMY)
+    assert reason is not None
+    assert "'dpo' are here; there are: none" in reason
+    lines = dry_run(resolve("reference:dpo"), ROOMY, questions=1, example=EXAMPLE)
+    assert "the reference VLM (dpo)" in lines[0]
+    assert lines[-1].startswith("would not run: no weights")

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from server.engine.model_source import folder_digest
 from server.vlm import assembly
-from server.vlm.assembly import AssemblyError, assemble, is_whole, read_digest
+from server.vlm.assembly import AssemblyError, assemble, is_whole, read_base_digest, read_digest
+from server.vlm.references import MODEL_NAME, ReferenceFiles, adapted_files
 
 # Stands in for the ten seconds of a real build; what is tested here is everything around it.
 QUICK_BUILD = """
@@ -20,7 +22,7 @@ import sys, time
 from pathlib import Path
 from server.vlm import assembly
 
-def write(folder, delta_file):
+def write(folder, files, base_digest):
     (folder / "model.safetensors").write_bytes(b"weights" * 1000)
     if "half" in sys.argv:
         print("half way", flush=True)
@@ -45,10 +47,10 @@ def quick_build(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Replace the build by two small files; the list grows by one a build."""
     built: list[Path] = []
 
-    def write(folder: Path, delta_file: Path) -> None:
+    def write(folder: Path, files: ReferenceFiles, base_digest: str) -> None:
         (folder / "model.safetensors").write_bytes(b"weights")
         (folder / "config.json").write_text("{}")
-        built.append(delta_file)
+        built.append(files.delta)
 
     monkeypatch.setattr(assembly, "_write_checkpoint", write)
     return built
@@ -120,7 +122,7 @@ def test_a_corrupt_file_is_found_and_rebuilt(
 def test_a_full_disk_is_said_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(folder: Path, delta_file: Path) -> None:
+    def write(folder: Path, files: ReferenceFiles, base_digest: str) -> None:
         (folder / "model.safetensors").write_bytes(b"wei")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -128,7 +130,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     with pytest.raises(AssemblyError, match="No space left"):
         assemble(tmp_path)
     assert leftovers(tmp_path) == []
-    assert not any((tmp_path / "models").glob(f"{assembly.MODEL_NAME}-*"))
+    assert not any((tmp_path / "models").glob(f"{MODEL_NAME}-*"))
 
 
 def test_a_real_build_against_a_limit_is_said_and_leaves_nothing(tmp_path: Path) -> None:
@@ -147,19 +149,61 @@ def test_a_real_build_against_a_limit_is_said_and_leaves_nothing(tmp_path: Path)
     run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert run.stdout.startswith("refused:")
     assert leftovers(tmp_path) == []
-    assert not any((tmp_path / "models").glob(f"{assembly.MODEL_NAME}-*"))
+    assert not any((tmp_path / "models").glob(f"{MODEL_NAME}-*"))
+
+
+def base_of_file(path: Path, content: bytes) -> ReferenceFiles:
+    path.write_bytes(content)
+    return ReferenceFiles(MODEL_NAME, path)
+
+
+def adapter_in(folder: Path, content: bytes = b"adapter") -> Path:
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(content)
+    (folder / "adapter_config.json").write_text("{}")
+    return folder
 
 
 def test_another_delta_makes_another_checkpoint(tmp_path: Path, quick_build: list[Path]) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.write_bytes(b"1")
-    other.write_bytes(b"2")
-    assert assemble(tmp_path, delta_file=one) != assemble(tmp_path, delta_file=other)
+    one = assemble(tmp_path, files=base_of_file(tmp_path / "one", b"1"))
+    other = assemble(tmp_path, files=base_of_file(tmp_path / "other", b"2"))
+    assert one != other
+    assert read_base_digest(one) == read_digest(one) != read_base_digest(other)
+
+
+def test_another_adapter_on_one_base_makes_another_checkpoint(
+    tmp_path: Path, quick_build: list[Path]
+) -> None:
+    base = base_of_file(tmp_path / "delta", b"1")
+    adapted = [
+        assemble(tmp_path, files=adapted_files("aligned", base.delta, adapter_in(folder, content)))
+        for folder, content in ((tmp_path / "a", b"a"), (tmp_path / "b", b"b"))
+    ]
+    plain = assemble(tmp_path, files=base)
+    assert len({plain, *adapted}) == 3
+    assert [folder.name.rsplit("-", 1)[0] for folder in adapted] == ["aligned", "aligned"]
+    assert {read_base_digest(folder) for folder in (plain, *adapted)} == {read_digest(plain)}
+
+
+def test_a_calibration_goes_along_and_makes_another_version(
+    tmp_path: Path, quick_build: list[Path]
+) -> None:
+    base, adapter = base_of_file(tmp_path / "delta", b"1"), adapter_in(tmp_path / "adapter")
+    raw = assemble(tmp_path, files=adapted_files("aligned", base.delta, adapter))
+    (adapter / "calibration.json").write_text('{"temperature": 2}')
+    calibrated = assemble(tmp_path, files=adapted_files("aligned", base.delta, adapter))
+    assert (calibrated / "calibration.json").read_text() == '{"temperature": 2}'
+    assert not (raw / "calibration.json").exists()
+    assert is_whole(calibrated)
+    assert folder_digest(raw) != folder_digest(calibrated)
+    assert read_base_digest(raw) == read_base_digest(calibrated)
+    (calibrated / "calibration.json").write_text('{"temperature": 3}')
+    assert not is_whole(calibrated)
 
 
 def test_a_missing_delta_is_said(tmp_path: Path) -> None:
     with pytest.raises(AssemblyError, match=r"gone\.safetensors"):
-        assemble(tmp_path, delta_file=tmp_path / "gone.safetensors")
+        assemble(tmp_path, files=ReferenceFiles(MODEL_NAME, tmp_path / "gone.safetensors"))
 
 
 def test_the_shipped_checkpoint_is_one_directory_without_code(reference_checkpoint: Path) -> None:
