@@ -1,10 +1,12 @@
 """Loading a model into vLLM: its arguments on a CPU and on a GPU, and why it can't be loaded."""
 
+import asyncio
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ class LoadOptions:
     prompts nor pictures are remembered, which an honest measurement on repeated pictures needs.
     `dtype` is a vLLM name such as "float32" (default: bfloat16 on a CPU, the checkpoint's own on a
     GPU). `max_model_len` is in tokens (default: as long as the model and the memory allow).
-    `revision` is a branch, tag or commit of a hub model.
+    `revision` is a branch, tag or commit of a hub model. `further` are arguments of vLLM's
+    `AsyncEngineArgs` that go before all others.
     """
 
     adapter: Path | None = None
@@ -38,6 +41,7 @@ class LoadOptions:
     dtype: str | None = None
     max_model_len: int | None = None
     revision: str | None = None
+    further: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,16 @@ def load_model(source: ModelSource, options: LoadOptions) -> LoadedModel:
             return _start(source, options, on_cpu=on_cpu)
 
 
+async def shut_down(llm: Any) -> None:
+    """Stop a loaded engine and its process."""
+    # Its reader must be gone first, or vLLM logs its own shutdown as the death of the engine.
+    if llm.output_handler is not None:
+        llm.output_handler.cancel()
+    await asyncio.to_thread(llm.shutdown)
+    # vLLM has closed its sockets by now and leaves the context they belong to open.
+    llm.engine_core.resources.ctx.destroy(linger=0)
+
+
 def engine_arguments(
     source: ModelSource, options: LoadOptions, *, on_cpu: bool
 ) -> dict[str, object]:
@@ -92,7 +106,7 @@ def engine_arguments(
         arguments |= {"enforce_eager": True, "block_size": BLOCK_SIZE}
     if options.adapter is not None:
         arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(options.adapter)}
-    return arguments
+    return arguments | dict(options.further)
 
 
 def _is_cpu_build() -> bool:

@@ -26,7 +26,7 @@ from vllm.model_executor.models.utils import (
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
-from vllm.multimodal.parse import MultiModalDataItems
+from vllm.multimodal.parse import MultiModalDataItems, MultiModalDataParser
 from vllm.multimodal.processing import (
     BaseDummyInputsBuilder,
     BaseMultiModalProcessor,
@@ -40,7 +40,7 @@ from vllm.utils.tensor_schema import TensorSchema, TensorShape
 from server.vlm.config import IMAGE_TOKEN, SightwardConfig
 from server.vlm.parts import ImageEmbedder, RecognitionHead, write_rows
 from server.vlm.processing import SightwardProcessor
-from server.vlm.tower import IMAGE_SIZE
+from server.vlm.tower import CHANNELS, IMAGE_SIZE
 
 
 class SightwardImageInputs(TensorSchema):
@@ -48,6 +48,13 @@ class SightwardImageInputs(TensorSchema):
 
     type: Literal["pixel_values"] = "pixel_values"
     pixel_values: Annotated[Tensor, TensorShape("bn", 3, IMAGE_SIZE, IMAGE_SIZE)]
+
+
+class SightwardFeatureInputs(TensorSchema):
+    """What the tower made of all images of a batch: (images, grid * grid, channels)."""
+
+    type: Literal["image_embeds"] = "image_embeds"
+    image_embeds: Annotated[Tensor, TensorShape("bn", "p", CHANNELS)]
 
 
 class SightwardProcessingInfo(BaseProcessingInfo):
@@ -62,6 +69,10 @@ class SightwardProcessingInfo(BaseProcessingInfo):
         """The processor that training uses."""
         processor: SightwardProcessor = self.ctx.get_hf_processor(SightwardProcessor, **kwargs)
         return processor
+
+    def get_data_parser(self) -> MultiModalDataParser:
+        """Instead of a picture an engine with `enable_mm_embeds` takes its tower features."""
+        return MultiModalDataParser(expected_hidden_size=CHANNELS)
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         """No limit of our own on images a prompt."""
@@ -106,7 +117,10 @@ class SightwardMultiModalProcessor(BaseMultiModalProcessor[SightwardProcessingIn
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
     ) -> Mapping[str, MultiModalFieldConfig]:
         del hf_inputs, hf_processor_mm_kwargs
-        return {"pixel_values": MultiModalFieldConfig.batched("image")}
+        return {
+            "pixel_values": MultiModalFieldConfig.batched("image"),
+            "image_embeds": MultiModalFieldConfig.batched("image"),
+        }
 
     def _get_prompt_updates(
         self,
@@ -164,7 +178,11 @@ class SightwardForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiMo
 
     def embed_multimodal(self, **kwargs: object) -> MultiModalEmbeddings:
         """Embeddings (S + P, H) of each image of the batch, in order."""
-        pixels = kwargs.pop("pixel_values", None)
+        pixels, features = kwargs.pop("pixel_values", None), kwargs.pop("image_embeds", None)
+        if features is not None:
+            seen = SightwardFeatureInputs(type="image_embeds", image_embeds=features)
+            projected: Tensor = self.embedder.embed_features(seen["image_embeds"])
+            return projected
         if pixels is None:
             return []
         images = SightwardImageInputs(type="pixel_values", pixel_values=pixels)
