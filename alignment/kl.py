@@ -20,8 +20,9 @@ An unbiased *value* is not yet an unbiased *gradient*, and which one counts depe
 - As a **term of the loss** it is E[grad k]. With k2 it is grad KL(p || q), exactly; with k3 it is
   grad KL(q || p); with k1 it is 0 in the mean: noise alone.
 
-So k3 is the one to report, k1 the one to put into a reward that must hold the policy close, k2 or
-k3 the ones to put into a loss. The tests show each of these by enumeration.
+So k3 is the one to report and, in the loss, the one to hold the policy with: the default, as in
+GRPO (`alignment.losses.kl_loss`). k1 is the one for a reward (`alignment.reward.shaped_rewards`),
+and recipes refuse it in a loss. The tests show each of these by enumeration.
 """
 # Tensor names carry their shapes.
 # ruff: noqa: N803, N806

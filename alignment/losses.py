@@ -1,8 +1,9 @@
-"""What PPO minimises: the clipped policy loss and the clipped value loss.
+"""What PPO minimises: the clipped policy loss, the clipped value loss and the distance's price.
 
 Schulman et al. 2017 (arXiv 1707.06347), equation 7, with the value clip of the authors' own code,
-which [S1] keeps (0.2 for both). The whole is ``policy + value_coef * value - entropy_coef *
-entropy``; the entropy comes from `alignment.token_scores`.
+which [S1] keeps (0.2 for both). The whole is ``policy + value_coef * value + kl_coef * kl -
+entropy_coef * entropy``; the entropy comes from `alignment.token_scores`, and the KL is left out
+where the reward has it already.
 
 Clipping acts only once the policy has moved away from the one that drew the answers: with one pass
 over them in a single step, as in [S1], the ratio is 1 and nothing is ever clipped.
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alignment.kl import kl_per_token
+from alignment.kl import KlEstimator, kl_per_token
 from alignment.masked import Averaging, masked_mean, zero_padding
 
 
@@ -109,3 +110,23 @@ def value_loss(
         loss=0.5 * masked_mean(torch.maximum(free_BA, clipped_BA), mask_BA, averaging),
         clip_fraction=masked_mean((clipped_BA > free_BA).float(), mask_BA).detach(),
     )
+
+
+def kl_loss(
+    logprobs_BA: Tensor,
+    ref_logprobs_BA: Tensor,
+    mask_BA: Tensor,
+    *,
+    estimator: KlEstimator = "k3",
+    averaging: Averaging = "token",
+) -> Tensor:
+    """The mean estimate of KL(policy || reference) in nats a token, a scalar to differentiate.
+
+    As a term of the loss: with k3 and ``l = logprobs - ref_logprobs`` a token's gradient is ``1 -
+    exp(-l)``, which is 0 at the reference and pulls back in proportion from the first step away
+    (Shao et al. 2024, arXiv 2402.03300, equation 4). Gradients flow through `logprobs_BA` alone.
+
+    Raises `ValueError` when the mask holds no token.
+    """
+    kl_BA = kl_per_token(logprobs_BA, ref_logprobs_BA.detach(), mask_BA, estimator)
+    return masked_mean(kl_BA, mask_BA, averaging)

@@ -23,6 +23,7 @@ from torch import Tensor
 from alignment.advantages import (
     Advantages,
     gae,
+    grpo_advantages,
     rloo_advantages,
     spread_over_tokens,
     whiten,
@@ -43,7 +44,7 @@ from alignment.prompts import AlignmentPrompt
 from alignment.responses.protocol import Classification, Response, ResponseClassifier
 from alignment.reward import RewardBatch, Scored, shaped_rewards
 from alignment.rollout import collect, row_seeds
-from alignment.rollout_transformers import TransformersSampler
+from alignment.samplers import open_sampler
 from alignment.training_guards import Guard, naming_the_knobs
 
 POLICY_FOLDER = "policy"
@@ -61,18 +62,22 @@ def train_ppo(
     """Run (or resume) PPO in folder `run`; return the folder of the aligned policy.
 
     `pictures` reads views of `images`; `classifier` judges the answers to yes/no questions. Raises
-    what building prompts and policy raises, `OtherRunError`, `OutOfMemoryError`, and
-    `RunCollapsedError` with the last checkpoint still good.
+    what building prompts and policy raises, `OtherRunError`, `EngineStartError`
+    where vLLM is to sample and can't, `OutOfMemoryError`, and `RunCollapsedError` with the last
+    checkpoint still good.
     """
     asked = AlignmentPrompts(images, recipe.mix, seed=recipe.seed, views=recipe.views)
     policy = Policy(base, recipe.policy)
-    sampler = TransformersSampler(policy, max_new_tokens=recipe.max_new_tokens)
     learner = PpoLearner(policy, recipe)
     kl_price = recipe.kl_controller()
     guard = Guard(max_kl=recipe.max_kl, patience_steps=recipe.patience_steps)
     first_step = _resume(run, learner, kl_price)
 
-    with PpoLog(run, recipe, images, base.name, first_step=first_step) as log, naming_the_knobs():
+    with (
+        PpoLog(run, recipe, images, base.name, first_step=first_step) as log,
+        open_sampler(recipe, policy, pictures) as sampler,
+        naming_the_knobs(),
+    ):
         for step in range(first_step, recipe.steps):
             clock = _Clock()
 
@@ -98,15 +103,16 @@ def train_ppo(
                 RewardBatch.of(rollout.experience.sampled, judged, max_tokens=recipe.max_new_tokens)
             )
 
-            # 5. Price: every token pays for its distance from the reference.
-            shaped = price(recipe, rollout.experience, scored, kl_coef=kl_price.coef)
+            # 5. Price: tokens pay for their distance from the reference, here or in the loss.
+            kl_coef = kl_price.coef
+            shaped = price(recipe, rollout.experience, scored, kl_coef=kl_coef)
 
             # 6. Compare: how much better was each token than expected?
             advantages = compare(recipe, rollout.experience, shaped.rewards_BA)
             clock.lap("reward")
 
             # 7. Learn: several passes of clipped steps towards what went well.
-            learnt = learner.learn(rollout, advantages, step)
+            learnt = learner.learn(rollout, advantages, step, kl_coef=kl_coef)
             clock.lap("learn")
 
             # 8. Adapt: the price of distance follows the distance.
@@ -121,7 +127,7 @@ def train_ppo(
                 advantages,
                 learnt,
                 kl_per_answer=shaped.kl_per_answer,
-                kl_coef=kl_price.coef,
+                kl_coef=kl_coef,
                 seconds=clock.seconds,
             )
             log.write(figures)
@@ -157,10 +163,13 @@ class Priced(NamedTuple):
 
 
 def price(recipe: PpoRecipe, experience: Experience, scored: Scored, *, kl_coef: float) -> Priced:
-    """Spread each answer's score over its tokens: the KL at each one, the score at the last."""
+    """Spread each answer's score over its tokens: the score at the last and, where the recipe has
+    the KL in the reward, its price at each."""
     mask_BA = experience.sampled.mask_BA
     logprobs_BA, ref_logprobs_BA = experience.logprobs_BA, experience.ref_logprobs_BA
-    kl_BA = kl_per_token(logprobs_BA, ref_logprobs_BA, mask_BA, recipe.kl_estimator)
+    kl_BA = torch.zeros_like(logprobs_BA)
+    if recipe.kl_in == "reward":
+        kl_BA = kl_per_token(logprobs_BA, ref_logprobs_BA, mask_BA, recipe.kl_estimator)
     rewards_BA = shaped_rewards(scored.scores_B, kl_BA, mask_BA, kl_coef=kl_coef)
     if recipe.whiten_rewards:
         rewards_BA = whiten(rewards_BA, mask_BA, shift_mean=False)
@@ -171,8 +180,9 @@ def price(recipe: PpoRecipe, experience: Experience, scored: Scored, *, kl_coef:
 def compare(recipe: PpoRecipe, experience: Experience, rewards_BA: Tensor) -> Advantages:
     """Advantages by the recipe's method, whitened over the batch if it says so."""
     mask_BA = experience.sampled.mask_BA
-    if recipe.advantages == "rloo":
-        scores_B = rloo_advantages(rewards_BA.sum(dim=1), recipe.group_size)
+    if recipe.advantages != "gae":
+        against_group = rloo_advantages if recipe.advantages == "rloo" else grpo_advantages
+        scores_B = against_group(rewards_BA.sum(dim=1), recipe.group_size)
         advantages = Advantages(spread_over_tokens(scores_B, mask_BA), torch.zeros_like(rewards_BA))
     else:
         advantages = gae(
@@ -184,7 +194,7 @@ def compare(recipe: PpoRecipe, experience: Experience, rewards_BA: Tensor) -> Ad
 
 
 def _repeated(prompts: Sequence[AlignmentPrompt], group_size: int) -> tuple[AlignmentPrompt, ...]:
-    """Each prompt `group_size` times in a row, as RLOO compares them."""
+    """Each prompt `group_size` times in a row, as RLOO and GRPO compare them."""
     return tuple(prompt for prompt in prompts for _ in range(group_size))
 
 

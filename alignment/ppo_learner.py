@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from alignment.advantages import Advantages
-from alignment.losses import policy_loss, value_loss
+from alignment.losses import kl_loss, policy_loss, value_loss
 from alignment.masked import masked_mean
 from alignment.optimizer import MasterAdamW
 from alignment.policy import Policy
@@ -27,12 +27,14 @@ from alignment.supervised import schedule
 class Learnt:
     """What one step's passes did, averaged over its minibatches; ratios are extremes.
 
-    `approx_kl` is of the last epoch. `epochs` counts those that were made; `stopped_early` says
-    that the KL ended them. Gradient norms are before clipping.
+    `approx_kl`, to the policy that answered, is of the last epoch; `kl_loss`, to the reference and
+    before its coefficient, is 0 where the KL is in the reward. `epochs` counts those that were
+    made; `stopped_early` says that the KL ended them. Gradient norms are before clipping.
     """
 
     policy_loss: float
     value_loss: float
+    kl_loss: float
     entropy: float
     approx_kl: float
     clip_fraction: float
@@ -58,8 +60,13 @@ class PpoLearner:
             "value": MasterAdamW(policy.trainable("value"), recipe.weight_decay),
         }
 
-    def learn(self, rollout: Rollout, advantages: Advantages, step: int) -> Learnt:
-        """Pass over the rollout's answers; raises nothing for bad numbers: the guard looks."""
+    def learn(
+        self, rollout: Rollout, advantages: Advantages, step: int, *, kl_coef: float
+    ) -> Learnt:
+        """Pass over the rollout's answers; raises nothing for bad numbers: the guard looks.
+
+        `kl_coef` is the price of a nat where the recipe has the KL in the loss.
+        """
         recipe = self._recipe
         rate = schedule(step, recipe.steps, recipe.warmup_steps)
         seen: list[_Minibatch] = []
@@ -70,7 +77,7 @@ class PpoLearner:
         for epoch in range(recipe.epochs):
             epoch_from = len(seen)
             seen += [
-                self._minibatch(rollout, advantages, rows, rate)
+                self._minibatch(rollout, advantages, rows, rate, kl_coef)
                 for rows in _minibatches(recipe, step, epoch)
             ]
             approx_kl = _mean([one.approx_kl for one in seen[epoch_from:]])
@@ -82,6 +89,7 @@ class PpoLearner:
         return Learnt(
             policy_loss=_mean([one.policy_loss for one in seen]),
             value_loss=_mean([one.value_loss for one in seen]),
+            kl_loss=_mean([one.kl_loss for one in seen]),
             entropy=_mean([one.entropy for one in seen]),
             approx_kl=approx_kl,
             clip_fraction=_mean([one.clip_fraction for one in seen]),
@@ -106,13 +114,18 @@ class PpoLearner:
             optimizer.load_state_dict(state[name])
 
     def _minibatch(
-        self, rollout: Rollout, advantages: Advantages, rows: Sequence[int], rate: float
+        self,
+        rollout: Rollout,
+        advantages: Advantages,
+        rows: Sequence[int],
+        rate: float,
+        kl_coef: float,
     ) -> "_Minibatch":
         """One optimiser step; its gradient is the sum over passes, each by its share of tokens."""
         recipe = self._recipe
         tokens = int(rollout.experience.sampled.mask_BA[list(rows)].sum())
         passes = [
-            self._backward(rollout, advantages, part, tokens)
+            self._backward(rollout, advantages, part, tokens, kl_coef)
             for part in _parts(rows, recipe.micro_batch_size)
         ]
         norms = {
@@ -128,7 +141,12 @@ class PpoLearner:
         return _joined(passes, norms["policy"], norms["value"])
 
     def _backward(
-        self, rollout: Rollout, advantages: Advantages, rows: Sequence[int], tokens: int
+        self,
+        rollout: Rollout,
+        advantages: Advantages,
+        rows: Sequence[int],
+        tokens: int,
+        kl_coef: float,
     ) -> "_Pass":
         recipe, old = self._recipe, rollout.experience
         picked = torch.tensor(rows)
@@ -146,7 +164,16 @@ class PpoLearner:
         entropy = masked_mean(scored.entropy_BA, mask_BA)
         loss = policy.loss - recipe.entropy_coef * entropy
         share = float(mask_BA.sum()) / tokens
-        value_error, value_clipped = 0.0, 0.0
+        distance, value_error, value_clipped = 0.0, 0.0, 0.0
+        if recipe.kl_in == "loss":
+            kl = kl_loss(
+                scored.logprobs_BA,
+                old.ref_logprobs_BA[picked],
+                mask_BA,
+                estimator=recipe.kl_estimator,
+            )
+            loss = loss + kl_coef * kl
+            distance = float(kl.detach())
         if recipe.advantages == "gae":
             value = value_loss(
                 self._policy.values_of(encoded, answers_BA, mask_BA),
@@ -162,6 +189,7 @@ class PpoLearner:
             share=share,
             policy_loss=float(policy.loss.detach()),
             value_loss=value_error,
+            kl_loss=distance,
             entropy=float(entropy.detach()),
             approx_kl=float(policy.approx_kl),
             clip_fraction=float(policy.clip_fraction),
@@ -179,6 +207,7 @@ class _Pass:
     share: float
     policy_loss: float
     value_loss: float
+    kl_loss: float
     entropy: float
     approx_kl: float
     clip_fraction: float
@@ -204,6 +233,7 @@ def _joined(passes: Sequence[_Pass], policy_norm: float, value_norm: float) -> _
         share=1.0,
         policy_loss=mean("policy_loss"),
         value_loss=mean("value_loss"),
+        kl_loss=mean("kl_loss"),
         entropy=mean("entropy"),
         approx_kl=mean("approx_kl"),
         clip_fraction=mean("clip_fraction"),

@@ -9,7 +9,9 @@ from alignment.prompt_sampler import PromptMix
 from alignment.reward import RewardSpec
 from alignment.reward_terms import default_reward, s1_reward
 
-AdvantageMethod = Literal["gae", "rloo"]
+AdvantageMethod = Literal["gae", "rloo", "grpo"]
+KlPlace = Literal["reward", "loss"]
+SamplerName = Literal["transformers", "vllm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +19,24 @@ class PpoRecipe:
     """A whole PPO run. Names and meanings are the field's; deviations from S1 are in the recipes.
 
     Rollouts: each step asks `mix.total` prompts, `group_size` times each, and samples answers of at
-    most `max_new_tokens`. Pictures are shown in `views` augmented views.
+    most `max_new_tokens`. Pictures are shown in `views` augmented views. `sampler` is the training
+    model itself, or "vllm": a second copy in vLLM, in `sampler_gpu_memory` of a GPU's memory.
 
-    Reward: `reward` an answer, less `kl_coef` times the KL to the reference by `kl_estimator` a
-    token: k1, whose gradient in a reward is the KL's own (`alignment.kl` has why k3's is not); logs
-    and early stops go by k3. With a `kl_target` (nats an answer) the coefficient adapts over
-    `kl_horizon` answers. `whiten_rewards` scales shaped rewards to variance 1, `whiten_advantages`
-    centres them too.
+    Reward: `reward` an answer. `whiten_rewards` scales shaped rewards to variance 1,
+    `whiten_advantages` centres them too.
+
+    KL: `kl_coef` times the KL to the reference by `kl_estimator`, which `kl_in` puts into the
+    "loss" (differentiated through the policy that learns and averaged over tokens, as GRPO does;
+    for k2 and k3) or into the "reward" of each token (classic PPO and S1; for k1: k3 would hardly
+    pull there, as `alignment.kl` has it). What is logged, and what stops early, is always k3. With
+    a `kl_target` (nats an answer) the coefficient adapts over `kl_horizon` answers.
 
     Learning: `epochs` over the rollouts in minibatches of `minibatch_size` answers,
     `micro_batch_size` a forward pass. `advantages` is "gae" (with `gamma`, `lam` and the value
-    model) or "rloo" (answers of a group against each other, no value model). `target_kl` (nats a
-    token) ends the epochs of a step early. `clip`, `value_clip`, `value_coef` and `entropy_coef` as
-    in `alignment.losses`. The learning rates rise over `warmup_steps` and fall along a cosine.
+    model), or "rloo" or "grpo" (answers of a group against each other, no value model).
+    `target_kl` (nats a token) ends the epochs of a step early. `clip`, `value_clip`, `value_coef`
+    and `entropy_coef` as in `alignment.losses`. The learning rates rise over `warmup_steps` and
+    fall along a cosine.
 
     Guards: a step whose KL exceeds `max_kl` nats an answer, or `patience_steps` steps in a row in
     which no yes/no question gets an answer, end the run as collapsed.
@@ -44,7 +51,8 @@ class PpoRecipe:
     max_new_tokens: int
     reward: RewardSpec
     group_size: int = 1
-    kl_estimator: KlEstimator = "k1"
+    kl_estimator: KlEstimator = "k3"
+    kl_in: KlPlace = "loss"
     kl_coef: float = 0.1
     kl_target: float | None = None
     kl_horizon: int = 10_000
@@ -69,6 +77,8 @@ class PpoRecipe:
     max_kl: float = 50.0
     patience_steps: int = 10
     save_every: int = 20
+    sampler: SamplerName = "transformers"
+    sampler_gpu_memory: float = 0.4
 
     def __post_init__(self) -> None:
         answers = self.answers_per_step
@@ -77,8 +87,15 @@ class PpoRecipe:
                 f"{answers} answers a step, minibatches of {self.minibatch_size} and passes of "
                 f"{self.micro_batch_size} don't divide each other"
             )
-        if self.advantages == "rloo" and self.group_size < 2:
-            raise ValueError("rloo compares answers to one prompt: group_size must be 2 or more")
+        if self.advantages != "gae" and self.group_size < 2:
+            raise ValueError(
+                f"{self.advantages} compares answers to one prompt: group_size must be 2 or more"
+            )
+        if self.kl_in == "loss" and self.kl_estimator in ("k1", "k1_clamped"):
+            raise ValueError(
+                f"{self.kl_estimator} in the loss has no gradient that holds the policy: "
+                'kl_estimator must be k2 or k3, or kl_in "reward"'
+            )
         if min(self.steps, self.epochs, self.max_new_tokens, self.group_size) < 1:
             raise ValueError(f"nothing to do: {self}")
 
@@ -122,6 +139,7 @@ def s1_ppo() -> PpoRecipe:
         max_new_tokens=512,
         reward=s1_reward(),
         kl_estimator="k1_clamped",
+        kl_in="reward",
         kl_coef=0.1,
         epochs=1,
         minibatch_size=32,
@@ -138,7 +156,7 @@ def reference_ppo() -> PpoRecipe:
     """PPO of the reference VLM on two CPU cores, with the absolute reward.
 
     Two epochs over each rollout, so that clipping has something to do; words beside pictures, so
-    that judging words stays; general questions, so that the rest stays.
+    that judging words stays; general questions, so that the rest stays, held by k3 in the loss.
     """
     return PpoRecipe(
         name="reference-ppo",

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alignment.losses import policy_loss, value_loss
+from alignment.kl import KlEstimator
+from alignment.losses import kl_loss, policy_loss, value_loss
 from alignment.masked import Averaging, share_of
 
 NAN, INF = float("nan"), float("inf")
@@ -167,6 +168,39 @@ def test_statistics_carry_no_gradient() -> None:
     values = torch.ones(2, 2, requires_grad=True)
     _, *more = value_loss(values, torch.zeros(2, 2), torch.zeros(2, 2), MASK)
     assert not any(statistic.requires_grad for statistic in (*statistics, *more))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "loss", "twice_as_likely", "half_as_likely"),
+    [
+        # l = ln 2 and -ln 2. k3: values e^-l - 1 + l, gradients 1 - e^-l; k2: l^2 / 2 and l.
+        ("k3", (2 - 1 - math.log(2) + 0.5 - 1 + math.log(2)) / 2, 1 - 0.5, 1 - 2.0),
+        ("k2", math.log(2) ** 2 / 2, math.log(2), -math.log(2)),
+    ],
+)
+def test_kl_loss_equals_the_table(
+    estimator: KlEstimator, loss: float, twice_as_likely: float, half_as_likely: float
+) -> None:
+    policy = torch.tensor([[0.5, 0.25], [0.5, NAN]]).log().requires_grad_()
+    reference = torch.tensor([[0.25, 0.5], [0.25, INF]]).log()
+    mask = torch.tensor([[True, True], [False, False]])
+    found = kl_loss(policy, reference, mask, estimator=estimator)
+    found.backward()
+
+    assert float(found.detach()) == pytest.approx(loss)
+    # Half of each token's own gradient: the mean is over two tokens.
+    expected = torch.tensor([[twice_as_likely / 2, half_as_likely / 2], [0.0, 0.0]])
+    torch.testing.assert_close(policy.grad, expected)
+
+
+def test_kl_loss_neither_pulls_at_the_reference_nor_moves_it() -> None:
+    policy = torch.tensor([[0.5, 0.25]]).log().requires_grad_()
+    reference = policy.detach().clone().requires_grad_()
+    kl_loss(policy, reference, torch.ones(1, 2).bool()).backward()
+
+    assert policy.grad is not None
+    assert not policy.grad.any()
+    assert reference.grad is None
 
 
 def test_an_empty_batch_has_no_loss() -> None:

@@ -284,10 +284,12 @@ def test_a_recipe_can_be_written_down(recipe: PpoRecipe) -> None:
         {"micro_batch_size": 3},
         {"advantages": "rloo"},
         {"steps": 0},
+        {"kl_estimator": "k1"},
+        {"kl_estimator": "k1_clamped"},
     ],
 )
 def test_a_recipe_that_does_not_add_up_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"divide|group_size|nothing to do"):
+    with pytest.raises(ValueError, match=r"divide|group_size|nothing to do|no gradient"):
         replace(RECIPE, **change)
 
 
