@@ -10,6 +10,7 @@ from typing import Any
 
 from alignment.data.manifest import ImageSet
 from alignment.policy_base import PolicyBase
+from alignment.policy_roles import lora_config
 from alignment.policy_vision import PictureReader
 from alignment.prompt_sampler import ViewReader
 from alignment.prompts import AlignmentPrompt
@@ -21,7 +22,6 @@ from alignment.trl_run import (
     ADAPTER_NAME,
     claim,
     is_finished,
-    lora_of,
     run_trainer,
     training_arguments,
 )
@@ -59,7 +59,7 @@ def train_dpo(
             data_collator=dpo_collator(encoder),
             train_dataset=table,
             processing_class=base.processor,
-            peft_config=lora_of(recipe, base),
+            peft_config=lora_config(base, recipe.lora),
         )
 
     return run_trainer(make_trainer, recipe, base, run, quiet=quiet)

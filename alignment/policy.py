@@ -22,6 +22,7 @@ from alignment.policy_base import PolicyBase
 from alignment.policy_config import PolicyConfig, Role
 from alignment.policy_inputs import Encoded, PaddedBatch, pad
 from alignment.policy_roles import Roles, adapter_of, add_adapters
+from alignment.policy_trunk import Layers, Trunk, padded, rows_of
 from alignment.policy_value import ValueHead
 from alignment.policy_vision import PictureReader, vision_of
 from alignment.prompts import AlignmentPrompt
@@ -39,6 +40,13 @@ class Scored(NamedTuple):
 
     logprobs_BA: Tensor
     entropy_BA: Tensor
+
+
+class Read(NamedTuple):
+    """Prompts with answers as the reference reads them, and what need not be computed again."""
+
+    encoded: Encoded
+    reference: Scored
 
 
 class PolicyOutputs(NamedTuple):
@@ -64,6 +72,13 @@ class Policy(nn.Module):
         hidden_size = base.model.config.get_text_config().hidden_size
         self.value_head = ValueHead(hidden_size).to(base.model.device)
         self._roles = Roles(self.adapted)
+        # Where each adapter begins; the layers below are the same for every role.
+        self._begins: dict[Role, int] = {
+            "policy": config.policy.from_layer,
+            "value": config.value.from_layer,
+        }
+        self._noted = sorted({number for number in self._begins.values() if number})
+        self._layers = Layers(base) if self._noted else None
         self._vision = vision_of(base, config)
         self._project = base.projection()
         if config.gradient_checkpointing:
@@ -115,6 +130,17 @@ class Policy(nn.Module):
         features. Raises PictureKindError for the other's features.
         """
         return Encoded(tuple(self._vision.encode(prompt, pictures) for prompt in prompts))
+
+    @torch.no_grad()
+    def read(self, encoded: Encoded, answer_ids_BA: Tensor, mask_BA: Tensor) -> Read:
+        """Score answers as the reference, and keep what the layers below the adapters made.
+
+        The `encoded` that it returns is for these answers alone, and makes every later call with
+        them quicker where adapters begin above layer 0.
+        """
+        trunks: list[Trunk] = [{} for _ in range(len(encoded))]
+        scored = self._score(encoded, answer_ids_BA, mask_BA, "reference", trunks)
+        return Read(Encoded(encoded.prompts, tuple(trunks) if self._noted else None), scored)
 
     def logprobs_of(
         self,
@@ -183,8 +209,9 @@ class Policy(nn.Module):
         answer_ids_BA: Tensor,
         mask_BA: Tensor,
         role: Role,
+        trunks: list[Trunk] | None = None,
     ) -> Scored:
-        hidden_NH, places_N = self._hidden_of(encoded, answer_ids_BA, mask_BA, role)
+        hidden_NH, places_N = self._hidden_of(encoded, answer_ids_BA, mask_BA, role, trunks)
         ids_N = answer_ids_BA.to(places_N.device).flatten()[places_N]
         spare = -len(ids_N) % _ROW_MULTIPLE
         scores = score_tokens(
@@ -201,8 +228,12 @@ class Policy(nn.Module):
         answer_ids_BA: Tensor,
         mask_BA: Tensor,
         role: Role,
+        trunks: list[Trunk] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The states (N, H) that predict the masked tokens, and their places (N,) in B * A."""
+        """The states (N, H) that predict the masked tokens, and their places (N,) in B * A.
+
+        `trunks`, where given, take what comes into the layers where adapters begin.
+        """
         if not bool(mask_BA.any()):
             raise ValueError("no answer has a token to score")
         width = mask_BA.shape[1]
@@ -213,15 +244,40 @@ class Policy(nn.Module):
                 continue
             longest = int(mask_bA.sum(dim=-1).max())
             mask_ba = mask_bA[:, :longest]
-            batch = self._pad(encoded.take(rows), answer_ids_BA[rows][:, :longest], mask_ba)
+            taken = encoded.take(rows)
+            batch = self._pad(taken, answer_ids_BA[rows][:, :longest], mask_ba)
             with self._roles.taking(role):
-                hidden_bTH = self._vision.hidden(batch)
+                hidden_bTH, noted = self._run(batch, taken.trunks, role, note=trunks is not None)
+            if trunks is not None:
+                for row, trunk in zip(rows, rows_of(noted, batch.attention_mask_BT), strict=True):
+                    trunks[row] = trunk
             first = batch.answer_start - 1
             mask_ba = mask_ba.to(hidden_bTH.device)
             hidden.append(hidden_bTH[:, first : first + longest][mask_ba])
             row, column = mask_ba.nonzero(as_tuple=True)
             places.append(torch.tensor(rows, device=row.device)[row] * width + column)
         return torch.cat(hidden), torch.cat(places)
+
+    def _run(
+        self,
+        batch: PaddedBatch,
+        trunks: tuple[Trunk, ...] | None,
+        role: Role,
+        *,
+        note: bool,
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Last hidden states (B, T, H), from as far up as is known already."""
+        begins = self._begins.get(role, 0)
+        if self._layers is None:
+            return self._vision.hidden(batch), {}
+        if note:
+            with self._layers.noting(self._noted) as noted:
+                return self._vision.hidden(batch), noted
+        if not begins or trunks is None:
+            return self._vision.hidden(batch), {}
+        states_BTH = padded(trunks, begins, batch.attention_mask_BT)
+        with self._layers.entering_at(begins, states_BTH):
+            return self._vision.hidden(batch), {}
 
     def _pad(
         self,

@@ -13,15 +13,20 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class LoraShape:
-    """Low-rank adapters on the language model's linear layers; `targets` are layer names."""
+    """Low-rank adapters on the language model's linear layers; `targets` are layer names.
+
+    They begin at layer `from_layer`, counted from 0. What lies below is then the same network for
+    every role and is run once a rollout instead of once a pass (`alignment.policy_trunk`).
+    """
 
     r: int
     alpha: int
     dropout: float = 0.0
     targets: tuple[str, ...] = LORA_TARGETS
+    from_layer: int = 0
 
     def __post_init__(self) -> None:
-        if self.r < 1 or not 0.0 <= self.dropout < 1.0 or not self.targets:
+        if self.r < 1 or not 0.0 <= self.dropout < 1.0 or not self.targets or self.from_layer < 0:
             raise ValueError(f"not a LoRA shape: {self}")
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alignment.policy_trunk import Trunk
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
@@ -38,16 +40,25 @@ class EncodedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A batch of encoded prompts; padding is made anew for whatever rows go together."""
+    """A batch of encoded prompts; padding is made anew for whatever rows go together.
+
+    `trunks`, where there are any, hold of each prompt *with one certain answer* what the layers
+    below the adapters make of it: they stand for that answer only (`Policy.read`).
+    """
 
     prompts: tuple[EncodedPrompt, ...]
+    trunks: tuple[Trunk, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     def take(self, rows: Sequence[int]) -> "Encoded":
         """These rows, in this order."""
-        return Encoded(tuple(self.prompts[row] for row in rows))
+        trunks = self.trunks
+        return Encoded(
+            tuple(self.prompts[row] for row in rows),
+            None if trunks is None else tuple(trunks[row] for row in rows),
+        )
 
     def by_kind(self) -> list[list[int]]:
         """Row numbers in parts that are all with pictures or all without, each part not empty."""
@@ -55,6 +66,13 @@ class Encoded:
         for row, prompt in enumerate(self.prompts):
             kinds[prompt.has_picture].append(row)
         return [rows for rows in kinds.values() if rows]
+
+
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """Batches one behind the other; with trunks where all of them have some."""
+    trunks = [trunk for part in parts for trunk in part.trunks or ()]
+    prompts = tuple(prompt for part in parts for prompt in part.prompts)
+    return Encoded(prompts, tuple(trunks) if len(trunks) == len(prompts) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +129,8 @@ def pad(
         for name, value in prompt.per_token.items():
             per_token[name][row, begin:start] = value
     if answer_ids_BA is not None and mask_BA is not None:
-        given = mask_BA[:, :fed].to(device)
+        # Nor does a row's own last token: what a row is fed then depends on no other row.
+        given = mask_BA[:, 1:].to(device)
         attention_mask[:, start:] = given.long()
         input_ids[:, start:] = torch.where(given, answer_ids_BA[:, :fed].to(device), pad_id)
     return PaddedBatch(encoded.prompts, input_ids, attention_mask, per_token, start)

@@ -18,6 +18,7 @@ from torch import nn
 from alignment.policy_base import PolicyBase
 from alignment.policy_config import LoraShape, PolicyConfig, Role
 from alignment.policy_errors import PolicyModelError
+from alignment.policy_trunk import Layers
 
 ADAPTERS: tuple[Role, ...] = ("policy", "value")
 
@@ -72,11 +73,13 @@ def add_adapters(base: PolicyBase, config: PolicyConfig) -> Any:
         try:
             model = get_peft_model(
                 base.model,
-                _lora(base, config.policy),
+                lora_config(base, config.policy),
                 adapter_name="policy",
                 autocast_adapter_dtype=False,
             )
-            model.add_adapter("value", _lora(base, config.value), autocast_adapter_dtype=False)
+            model.add_adapter(
+                "value", lora_config(base, config.value), autocast_adapter_dtype=False
+            )
         except ValueError as error:
             raise PolicyModelError(base.name, str(error).splitlines()[0]) from error
     for name, parameter in model.named_parameters():
@@ -93,13 +96,23 @@ def adapter_of(model: PeftModel, adapter: Role) -> dict[str, nn.Parameter]:
     }
 
 
-def _lora(base: PolicyBase, shape: LoraShape) -> LoraConfig:
+def lora_config(base: PolicyBase, shape: LoraShape) -> LoraConfig:
+    """The adapter as PEFT takes it. Raises PolicyModelError where no layer is left for it."""
     # Vision towers name their layers alike; a pattern, unlike names, keeps to the language model.
     inside = re.escape(base.decoder_name)
-    layers = "|".join(re.escape(target) for target in shape.targets)
+    targets = "|".join(re.escape(target) for target in shape.targets)
+    where = r"(?:.*\.)?"
+    if shape.from_layer:
+        count = len(Layers(base))
+        if shape.from_layer >= count:
+            raise PolicyModelError(
+                base.name, f"it has {count} layers: no adapter can begin at {shape.from_layer}"
+            )
+        numbers = "|".join(str(number) for number in range(shape.from_layer, count))
+        where = rf"(?:.*\.)?layers\.(?:{numbers})\.(?:.*\.)?"
     return LoraConfig(
         r=shape.r,
         lora_alpha=shape.alpha,
         lora_dropout=shape.dropout,
-        target_modules=rf"{inside}\.(?:.*\.)?(?:{layers})",
+        target_modules=rf"{inside}\.{where}(?:{targets})",
     )

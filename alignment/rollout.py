@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from alignment.experience import Experience, Sampled
-from alignment.policy import Policy
-from alignment.policy_inputs import Encoded
+from alignment.policy import Policy, Read
+from alignment.policy_inputs import Encoded, joined
 from alignment.policy_vision import PictureReader
 from alignment.prompts import AlignmentPrompt
 from alignment.training_stats import Mismatch, sampler_mismatch
@@ -74,9 +74,14 @@ def collect(
             _score(policy, encoded, sampled, rows)
             for rows in torch.split(torch.arange(len(prompts)), rows_at_once or len(prompts))
         ]
-    logprobs, ref_logprobs, values = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    experience = Experience(sampled, logprobs, ref_logprobs, values)
-    return Rollout(experience, encoded, mismatch_of(experience))
+    reads, logprobs, values = zip(*parts, strict=True)
+    experience = Experience(
+        sampled,
+        torch.cat(logprobs),
+        torch.cat([read.reference.logprobs_BA for read in reads]),
+        torch.cat(values),
+    )
+    return Rollout(experience, joined([read.encoded for read in reads]), mismatch_of(experience))
 
 
 def mismatch_of(experience: Experience) -> Mismatch:
@@ -95,11 +100,12 @@ def row_seeds(seed: int, step: int, rows: int) -> tuple[int, ...]:
 
 def _score(
     policy: Policy, encoded: Encoded, sampled: Sampled, rows: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Read, Tensor, Tensor]:
     taken = encoded.take(rows.tolist())
     answers, mask = sampled.answer_ids_BA[rows], sampled.mask_BA[rows]
+    read = policy.read(taken, answers, mask)
     return (
-        policy.logprobs_of(taken, answers, mask).logprobs_BA,
-        policy.logprobs_of(taken, answers, mask, role="reference").logprobs_BA,
-        policy.values_of(taken, answers, mask),
+        read,
+        policy.logprobs_of(read.encoded, answers, mask).logprobs_BA,
+        policy.values_of(read.encoded, answers, mask),
     )

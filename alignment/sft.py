@@ -12,6 +12,7 @@ from typing import Any
 from alignment.data.manifest import ImageSet
 from alignment.policy_base import PolicyBase
 from alignment.policy_config import PolicyConfig
+from alignment.policy_roles import lora_config
 from alignment.policy_vision import PictureReader, vision_of
 from alignment.prompt_sampler import AlignmentPrompts, ViewReader
 from alignment.prompts import AlignmentPrompt
@@ -22,7 +23,6 @@ from alignment.trl_run import (
     ADAPTER_NAME,
     claim,
     is_finished,
-    lora_of,
     run_trainer,
     training_arguments,
 )
@@ -63,7 +63,7 @@ def train_sft(
             data_collator=sft_collator(encoder),
             train_dataset=table,
             processing_class=base.processor,
-            peft_config=lora_of(recipe, base),
+            peft_config=lora_config(base, recipe.lora),
         )
 
     return run_trainer(make_trainer, recipe, base, run, quiet=quiet)

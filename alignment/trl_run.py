@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,20 +59,6 @@ def training_arguments(recipe: BaselineRecipe, base: PolicyBase, run: Path, step
         "report_to": "none",
         "disable_tqdm": True,
     }
-
-
-def lora_of(recipe: BaselineRecipe, base: PolicyBase) -> Any:
-    """The recipe's adapter on the base's language model, as a `peft.LoraConfig`."""
-    from peft import LoraConfig
-
-    # Vision towers name their layers alike; a pattern, unlike names, keeps to the language model.
-    layers = "|".join(recipe.lora.targets)
-    return LoraConfig(
-        r=recipe.lora.r,
-        lora_alpha=recipe.lora.alpha,
-        lora_dropout=recipe.lora.dropout,
-        target_modules=rf"{re.escape(base.decoder_name)}\.(?:.*\.)?(?:{layers})",
-    )
 
 
 def run_trainer(

@@ -373,3 +373,64 @@ def test_logits_scaled_in_a_way_nobody_reads_are_refused(make_base: Any) -> None
     base.model.config.text_config.logit_scale = 0.0625
     with pytest.raises(PolicyModelError, match="its logits are scaled by logit_scale"):
         base_of(base.model, base.processor, name="some model")
+
+
+class Drawn:
+    """Counts how often a layer of the language model runs."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.runs = 0
+        [layer] = [m for n, m in policy.base.decoder.named_modules() if n.endswith("0.self_attn")]
+        layer.register_forward_hook(lambda *_: setattr(self, "runs", self.runs + 1))
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "idefics3", "reference"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_layers_below_the_adapters_run_once_and_change_nothing(
+    make_base: Any, block_pictures: Any, family: str, checkpointing: bool
+) -> None:
+    lora = LoraShape(r=4, alpha=8, from_layer=1)
+    config = PolicyConfig(
+        policy=lora, value=lora, length_multiple=8, gradient_checkpointing=checkpointing
+    )
+    policy = Policy(make_base(family), config)
+    moved(policy)
+    assert all(".layers.0." not in name for name in policy.trainable())
+    assert any(".layers.1." in name for name in policy.trainable())
+    encoded, (ids, mask) = policy.encode(PROMPTS, block_pictures), answers()
+    plain = policy(encoded, ids, mask)
+    gradients = gradients_of(policy, encoded, ids, mask)
+    read = policy.read(encoded, ids, mask)
+    reference = policy.logprobs_of(encoded, ids, mask, role="reference")
+    assert torch.equal(read.reference.logprobs_BA, reference.logprobs_BA)
+
+    drawn = Drawn(policy)
+    rows = [2, 0, 1]  # another order, another company, another padding
+    ours = policy(read.encoded.take(rows), ids[rows], mask[rows])
+    torch.testing.assert_close(
+        ours.scored.logprobs_BA, plain.scored.logprobs_BA[rows], atol=ROUNDING, rtol=ROUNDING
+    )
+    torch.testing.assert_close(ours.values_BA, plain.values_BA[rows], atol=ROUNDING, rtol=ROUNDING)
+    for name, gradient in gradients_of(policy, read.encoded, ids, mask).items():
+        torch.testing.assert_close(gradient, gradients[name], atol=ROUNDING, rtol=1e-3)
+    assert drawn.runs == 0
+    policy.logprobs_of(encoded, ids, mask)
+    assert drawn.runs == 2  # pictures and words: nothing stays switched off
+
+
+def gradients_of(policy: Policy, encoded: Encoded, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    policy.train()
+    scored, values = policy(encoded, ids, mask)
+    (scored.logprobs_BA.sum() + values.sum()).backward()
+    policy.train(False)
+    gradients = {}
+    for name, parameter in policy.trainable().items():
+        assert parameter.grad is not None
+        gradients[name] = parameter.grad
+        parameter.grad = None
+    return gradients
+
+
+def test_adapters_that_would_begin_above_the_last_layer_are_refused(make_base: Any) -> None:
+    with pytest.raises(PolicyModelError, match="layers: no adapter can begin at 40"):
+        Policy(make_base("reference"), PolicyConfig(policy=LoraShape(r=2, alpha=4, from_layer=40)))

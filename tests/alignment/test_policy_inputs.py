@@ -19,15 +19,15 @@ def test_prompts_end_where_answers_begin() -> None:
         answer_ids_BA=torch.tensor([[21, 22, 23], [31, 99, 99]]),
         mask_BA=torch.tensor([[True, True, True], [True, False, False]]),
     )
-    # The last answer token is not fed; 3 + 2 positions are made a multiple of 4 on the left.
+    # No row's last answer token is fed; 3 + 2 positions are made a multiple of 4 on the left.
     assert batch.answer_start == 6
-    assert batch.input_ids_BT.tolist() == [[0, 0, 0, 5, 6, 7, 21, 22], [0, 0, 0, 0, 0, 8, 31, 0]]
+    assert batch.input_ids_BT.tolist() == [[0, 0, 0, 5, 6, 7, 21, 22], [0, 0, 0, 0, 0, 8, 0, 0]]
     assert batch.attention_mask_BT.tolist() == [
         [0, 0, 0, 1, 1, 1, 1, 1],
-        [0, 0, 0, 0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 0, 1, 0, 0],
     ]
     assert batch.position_ids_BT[0].tolist() == [0, 0, 0, 0, 1, 2, 3, 4]
-    assert batch.position_ids_BT[1, 5:7].tolist() == [0, 1]
+    assert batch.position_ids_BT[1, 5] == 0
     assert batch.per_token["kind"].tolist() == [[0, 0, 0, 1, 1, 1, 0, 0], [0] * 5 + [1, 0, 0]]
 
 
