@@ -4,9 +4,11 @@ import sys
 
 from cyclopts import App
 
+from alignment.commands.calibrate import calibrate
 from alignment.commands.dpo import dpo
 from alignment.commands.export import export
 from alignment.commands.ppo import ppo
+from alignment.commands.recipes import recipes
 from alignment.commands.sft import sft
 from alignment.commands.supervised import instruct, pretrain
 from server.errors import SightwardError
@@ -17,7 +19,9 @@ app.command(instruct)
 app.command(sft)
 app.command(dpo)
 app.command(ppo)
+app.command(recipes)
 app.command(export)
+app.command(calibrate)
 
 
 def main() -> None:

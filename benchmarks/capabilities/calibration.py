@@ -9,11 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from alignment.calibration.scoring import equal_width_bins, expected_error
 from benchmarks.capabilities.schema import AnswerRow, Bin, Calibration
 from benchmarks.resampling import CountBootstrap, Floats, Mask
-
-BINS = 15
-"""Bins of equal width over [0, 1], as is usual for the expected calibration error."""
 
 
 def calibration_of(rows: Sequence[AnswerRow], bootstrap: CountBootstrap) -> Calibration | None:
@@ -23,13 +21,24 @@ def calibration_of(rows: Sequence[AnswerRow], bootstrap: CountBootstrap) -> Cali
     """
     is_unsafe, p_unsafe = labels_and_scores(rows)
     auc = bootstrap.auc(is_unsafe, p_unsafe)
-    if math.isnan(auc.value):
-        return None
     scored = ~np.isnan(p_unsafe)
-    bins = _bins(is_unsafe[scored], p_unsafe[scored])
-    off = [one.count * abs(one.mean_p_unsafe - one.share_unsafe) for one in bins]
+    bins = equal_width_bins(is_unsafe[scored], p_unsafe[scored])
+    ece = expected_error(bins)
+    if math.isnan(auc.value) or ece is None:
+        return None
     return Calibration(
-        bins=bins, ece=math.fsum(off) / sum(one.count for one in bins), auc=auc.share()
+        bins=tuple(
+            Bin(
+                low=one.low,
+                high=one.high,
+                count=one.count,
+                mean_p_unsafe=one.mean_p,
+                share_unsafe=one.share,
+            )
+            for one in bins
+        ),
+        ece=ece,
+        auc=auc.share(),
     )
 
 
@@ -44,20 +53,4 @@ def labels_and_scores(rows: Sequence[AnswerRow]) -> tuple[Mask, Floats]:
             ],
             dtype=np.float64,
         ),
-    )
-
-
-def _bins(is_unsafe: Mask, p_unsafe: Floats) -> tuple[Bin, ...]:
-    """Bins with at least one answer; 1 belongs to the last, any other edge to the bin above it."""
-    of = np.minimum((p_unsafe * BINS).astype(np.intp), BINS - 1)
-    return tuple(
-        Bin(
-            low=number / BINS,
-            high=(number + 1) / BINS,
-            count=int(inside.sum()),
-            mean_p_unsafe=math.fsum(p_unsafe[inside].tolist()) / int(inside.sum()),
-            share_unsafe=float(is_unsafe[inside].mean()),
-        )
-        for number in range(BINS)
-        if (inside := of == number).any()
     )

@@ -1,0 +1,88 @@
+"""`python -m alignment calibrate`: make a model's scores mean what they say."""
+
+import asyncio
+from pathlib import Path
+from typing import Literal
+
+from alignment.commands.starting import say_written
+from server.vlm.references import Reference
+
+
+def calibrate(
+    data: Path,
+    *,
+    out: Path = Path("calibration.json"),
+    model: str | None = None,
+    reference: Reference | None = None,
+    adapter: Path | None = None,
+    split: str = "validation",
+    words: Literal["concept", "caption", "both", "none"] = "both",
+    folds: int = 5,
+    resamples: int = 1000,
+    seed: int = 2024,
+) -> None:
+    """Fit temperatures and biases for a model's scores, asked exactly as it is served.
+
+    Parameters
+    ----------
+    data
+        A folder with a manifest.jsonl.
+    out
+        The file to write; `calibration.json` in a checkpoint's or adapter's folder is served.
+    model
+        A checkpoint folder, hub id or known name of a VLM; the reference VLM by default.
+    reference
+        Which variant of the reference VLM, instead.
+    adapter
+        A PEFT adapter for the model.
+    split
+        What is fitted on, never "test"; "validation" is cut from the train split.
+    words
+        Which words stand for the pictures; "none" leaves the judgement of words as it is.
+    folds
+        Cross-fitting: every figure after the fit is of examples it left out.
+    resamples
+        Bootstrap draws for 95% intervals.
+    seed
+        Seed of folds and draws.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from alignment.calibration.calibrate import (
+        ask_model,
+        calibration_file,
+        fit_all,
+        fitting_split,
+        write_calibration,
+    )
+    from alignment.calibration.groups import FitSettings
+    from alignment.calibration.tables import calibration_tables
+    from alignment.data.manifest import read_image_set
+    from server.concepts.probes import load_probes
+    from server.serving_engine import make_engine
+    from server.settings import read_settings
+
+    console = Console()
+    images = fitting_split(read_image_set(data), split)
+    settings = read_settings(model=model, reference=reference, adapter=adapter)
+    probes = load_probes(settings.probes)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("answers", total=None)
+        asked = asyncio.run(
+            ask_model(
+                make_engine(settings),
+                probes,
+                images,
+                words=words,
+                on_answer=lambda: progress.advance(task),
+                on_planned=lambda count: progress.update(task, total=count),
+            )
+        )
+    fitting = FitSettings(folds=folds, seed=seed, resamples=resamples)
+    fit = fit_all(asked, fitting)
+    title = f"{images.name}, {split}: {asked.model_version}"
+    for table in calibration_tables(fit, title=title):
+        console.print(table)
+    write_calibration(calibration_file(fit, probes, images, split, fitting), out)
+    say_written(out)
