@@ -19,6 +19,7 @@ from alignment.experience import Sampled
 from alignment.policy import Policy
 from alignment.policy_inputs import Encoded
 from alignment.prompts import AlignmentPrompt
+from alignment.rollout_rows import Drawn, lay_out
 
 
 class TransformersSampler:
@@ -54,30 +55,8 @@ class TransformersSampler:
             self._policy.generate(
                 encoded.take(part), drawing.pick, max_new_tokens=self._max_new_tokens
             )
-        ends = frozenset(base.end_ids)
-        has_end = [row.has_ended(ends) for row in rows]
-        words = [
-            row.token_ids[:-1] if ended else row.token_ids
-            for row, ended in zip(rows, has_end, strict=True)
-        ]
-        device = encoded.prompts[0].input_ids_P.device
-        longest = max(len(row.token_ids) for row in rows)
-        answers = torch.full((len(rows), longest), base.pad_id)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        logprobs = torch.zeros(len(rows), longest)
-        for number, row in enumerate(rows):
-            length = len(row.token_ids)
-            answers[number, :length] = torch.tensor(row.token_ids)
-            mask[number, :length] = True
-            logprobs[number, :length] = torch.tensor(row.logprobs)
-        return Sampled(
-            prompts=tuple(prompts),
-            answer_ids_BA=answers.to(device),
-            mask_BA=mask.to(device),
-            has_end_B=torch.tensor(has_end, device=device),
-            sampler_logprobs_BA=logprobs.to(device),
-            texts=tuple(base.tokenizer.batch_decode(words, skip_special_tokens=True)),
-        )
+        drawn = [Drawn(row.token_ids, row.logprobs) for row in rows]
+        return lay_out(prompts, drawn, base, encoded.prompts[0].input_ids_P.device)
 
 
 class _Row:
