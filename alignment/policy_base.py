@@ -5,7 +5,7 @@ tokens end an answer, its body (everything up to the last hidden state) and its 
 vocabulary, apart from each other, so that only the positions of answers are projected.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,13 @@ def load_base(
     device: str | None = None,
     dtype: str | None = None,
     revision: str | None = None,
+    processor_options: Mapping[str, Any] | None = None,
 ) -> PolicyBase:
     """Load a checkpoint folder or hub id.
 
     `device` and `dtype` are torch names (default: bfloat16 on the GPU where there is one, else
-    bfloat16 on the CPU). Raises PolicyModelError and what `base_of` raises.
+    bfloat16 on the CPU). `processor_options` go to its processor, e.g. to bound pictures' sizes.
+    Raises PolicyModelError and what `base_of` raises.
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
@@ -89,7 +91,7 @@ def load_base(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
-        processor = load_processor(name, config, revision=revision)
+        processor = load_processor(name, config, revision=revision, **(processor_options or {}))
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             name,
             config=config,

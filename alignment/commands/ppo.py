@@ -1,29 +1,34 @@
 """`python -m alignment ppo`."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from alignment.commands.starting import AlignOptions, load_start, read_pictures, say_written
-from alignment.data.manifest import read_image_set
+from alignment.commands.starting import AlignOptions, choose, read_pictures, say_written
 
 
-def ppo(data: Path, *, options: AlignOptions | None = None) -> None:
+def ppo(
+    data: Path, *, options: AlignOptions | None = None, max_new_tokens: int | None = None
+) -> None:
     """Align by PPO: rewards taken straight from the model's own answers.
 
     Parameters
     ----------
     data
         A folder with a manifest.jsonl.
+    max_new_tokens
+        Longest answer.
     """
-    from alignment.ppo import train_ppo
-    from alignment.ppo_recipe import reference_ppo, s1_ppo
-    from alignment.responses.rules import RulesClassifier
+    from alignment.data.manifest import read_image_set
 
     options = options or AlignOptions()
-    recipe = s1_ppo() if options.recipe == "s1" else reference_ppo()
-    steps = recipe.steps if options.steps is None else options.steps
-    recipe = replace(recipe, seed=options.seed, steps=steps)
-    images, base = read_image_set(data), load_start(options.model)
+    start = choose(options, lambda recipe: recipe.ppo, max_new_tokens=max_new_tokens)
+    start.say_memory()
+    if options.dry_run:
+        return
+    images = read_image_set(data)
+    from alignment.ppo import train_ppo
+    from alignment.responses.rules import RulesClassifier
+
+    base, recipe = start.load(), start.recipe
     policy = train_ppo(
         recipe,
         images,

@@ -1,23 +1,28 @@
-"""What the commands that align start from: their shared options, the base and its pictures."""
+"""What the commands that align start from: shared options, the recipe, the base, its pictures."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 from cyclopts import Parameter
 
-from alignment.data.manifest import ImageSet
-from server.vlm.cache import cache_root
-
 if TYPE_CHECKING:
+    from alignment.data.manifest import ImageSet
     from alignment.policy_base import PolicyBase
     from alignment.policy_vision import PictureReader
+    from alignment.ppo_recipe import PpoRecipe
+    from alignment.recipe_book.model_recipe import ModelRecipe
+    from alignment.recipes_alignment import DpoRecipe, SftRecipe
+
+MethodRecipeT = TypeVar("MethodRecipeT", "PpoRecipe", "SftRecipe", "DpoRecipe")
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class AlignOptions:
-    """What `sft`, `dpo` and `ppo` take beside their data."""
+    """What `sft`, `dpo` and `ppo` take beside their data; None leaves the recipe's own."""
 
     run: Annotated[
         Path | None,
@@ -26,28 +31,131 @@ class AlignOptions:
             "Default: `runs/` and the command's name."
         ),
     ] = None
+    recipe: Annotated[str, Parameter(help="A name from `recipes`: the model and all settings.")] = (
+        "reference"
+    )
     model: Annotated[
         str | None,
-        Parameter(help="A checkpoint folder or hub id of any VLM; the reference VLM by default."),
+        Parameter(help="A checkpoint folder or hub id of any VLM, instead of the recipe's."),
     ] = None
-    recipe: Annotated[
-        Literal["reference", "s1"],
-        Parameter(help="Settings: the reference VLM's, or the paper's for LLaVA-1.5-7B."),
-    ] = "reference"
-    steps: Annotated[int | None, Parameter(help="Overrides the recipe's number of steps.")] = None
     seed: Annotated[int, Parameter(help="Seed of everything random.")] = 2024
+    steps: Annotated[int | None, Parameter(help="Number of steps.")] = None
+    micro_batch_size: Annotated[
+        int | None, Parameter(help="Rows a pass: fewer take less memory and more time.")
+    ] = None
+    gradient_checkpointing: Annotated[
+        bool | None, Parameter(help="Compute layers again on the way back: less memory, slower.")
+    ] = None
+    lora_r: Annotated[
+        int | None, Parameter(help="The adapter's rank; alpha follows in proportion.")
+    ] = None
+    dry_run: Annotated[
+        bool, Parameter(help="Say what memory it would take, and stop.", negative="")
+    ] = False
 
 
-def load_start(model: str | None) -> "PolicyBase":
-    """The model to start from: `model`, or the reference VLM."""
-    from alignment.policy_base import load_base
-    from server.vlm.assembly import assemble
+@dataclass(frozen=True, slots=True)
+class Start(Generic[MethodRecipeT]):
+    """A recipe of the book with the command line's changes, and one method of it."""
 
-    return load_base(assemble() if model is None else model)
+    whole: "ModelRecipe"
+    recipe: MethodRecipeT
+    model: str | None
+
+    @property
+    def source(self) -> str | Path:
+        """The checkpoint to load; the reference VLM is assembled when it is not there yet."""
+        if self.model is not None:
+            return self.model
+        from server.vlm.assembly import assemble
+
+        return assemble()
+
+    def load(self) -> "PolicyBase":
+        """Load the base. Raises PolicyModelError."""
+        from alignment.policy_base import load_base
+
+        return load_base(
+            self.source,
+            dtype=self.whole.dtype,
+            processor_options=self.whole.processor_options,
+        )
+
+    def say_memory(self) -> None:
+        """Print the estimate, from the configuration alone, and a warning if it is too much."""
+        if int(os.environ.get("RANK", "0")) > 0:
+            return
+        from rich.console import Console
+
+        from alignment.memory.estimate import Layout, estimate, with_less
+        from alignment.memory.outline import read_config
+        from alignment.memory.report import gib, memory_table
+        from server.engine.model_requirements import measure_machine
+
+        machine = measure_machine()
+        config, positions = read_config(self.source), self._picture_positions()
+        layout = Layout.of(self.recipe, positions, is_reference_vlm=self.model is None)
+        estimated = estimate(
+            config,
+            self.recipe,
+            layout,
+            name=str(self.source),
+            dtype=self.whole.dtype,
+            on_gpu=machine.gpu_name is not None,
+        )
+        where, free = machine.memory
+        known = "unknown" if free is None else f"{gib(free)} GiB"
+        console = Console()
+        console.print(
+            memory_table(
+                estimated,
+                self.recipe,
+                layout,
+                dtype=self.whole.dtype,
+                free=f"{known} free of {where}",
+            )
+        )
+        warning = None if free is None else with_less(estimated, layout, free)
+        if warning is not None:
+            console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+
+    def _picture_positions(self) -> int:
+        if self.model == self.whole.model:
+            return self.whole.picture_positions
+        from alignment.memory.outline import read_config
+        from alignment.memory.picture_positions import picture_positions
+
+        source = self.source
+        return picture_positions(source, read_config(source), self.whole.processor_options)
+
+
+def choose(
+    options: AlignOptions,
+    method: Callable[["ModelRecipe"], MethodRecipeT],
+    *,
+    max_new_tokens: int | None = None,
+) -> Start[MethodRecipeT]:
+    """The recipe's part for one method, changed as the options say.
+
+    Raises UnknownRecipeError and OverrideError.
+    """
+    from alignment.recipe_book.overrides import Overrides, overridden
+    from alignment.recipe_book.registry import recipe_named
+
+    whole = recipe_named(options.recipe)
+    changes = Overrides(
+        seed=options.seed,
+        steps=options.steps,
+        micro_batch_size=options.micro_batch_size,
+        gradient_checkpointing=options.gradient_checkpointing,
+        lora_r=options.lora_r,
+        max_new_tokens=max_new_tokens,
+    )
+    return Start(whole, overridden(method(whole), changes), options.model or whole.model)
 
 
 def read_pictures(
-    base: "PolicyBase", images: ImageSet, *, views: int, seed: int
+    base: "PolicyBase", images: "ImageSet", *, views: int, seed: int
 ) -> "PictureReader":
     """Views of the train split: the reference VLM's from its tower's cache, others as pictures."""
     from alignment.prompt_sampler import ViewReader
@@ -57,6 +165,7 @@ def read_pictures(
     if not base.is_reference_vlm or not train:
         return ViewReader(images, seed=seed)
     from alignment.features import build_features
+    from server.vlm.cache import cache_root
 
     cache = build_features(
         images,

@@ -3,12 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from alignment.checkpoint import load_weights
 from alignment.commands.starting import say_written
-from alignment.data.manifest import read_image_set
 from alignment.recipes import SupervisedRecipe, reference_instruct, reference_pretrain
-from alignment.supervised import train
-from server.vlm.cache import cache_root
 
 
 def pretrain(
@@ -27,6 +23,10 @@ def pretrain(
     seed
         Seed of everything random.
     """
+    from alignment.data.manifest import read_image_set
+    from alignment.supervised import train
+    from server.vlm.cache import cache_root
+
     recipe = _override(reference_pretrain(), steps, seed)
     say_written(train(recipe, read_image_set(data), run=run, start={}, cache_root=cache_root()))
 
@@ -54,6 +54,11 @@ def instruct(
     seed
         Seed of everything random.
     """
+    from alignment.checkpoint import load_weights
+    from alignment.data.manifest import read_image_set
+    from alignment.supervised import train
+    from server.vlm.cache import cache_root
+
     recipe = _override(reference_instruct(), steps, seed)
     weights = load_weights(start)
     images = read_image_set(data)

@@ -1,0 +1,1 @@
+"""How much memory a run will take, told before it starts and without any weights."""

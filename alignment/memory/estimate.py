@@ -1,0 +1,229 @@
+"""What a run needs at its worst moment, part by part, and which knob makes it less.
+
+Two moments compete: *sampling* (every row of a step at once, with its key-value cache) and
+*learning* (one pass of `micro_batch_size` rows, with all that backward needs). Beside both lie the
+weights, what is trained, and pictures. Answers are taken to be as long as they may be. An estimate:
+allocators round up and hold on to what they had, and kernels take workspace of their own.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from alignment.memory.outline import (
+    kept_for_backward,
+    outline_of,
+    parameter_bytes,
+    weight_width,
+)
+from alignment.policy_base import PolicyBase
+from alignment.policy_config import LoraShape, PolicyConfig
+from alignment.policy_roles import add_adapters
+from alignment.ppo_recipe import PpoRecipe
+from alignment.recipes_alignment import BaselineRecipe, DpoRecipe
+
+# A judgement question in a chat template; those that ship take 30 to 60 tokens.
+WORDS_POSITIONS = 64
+# The answers of `alignment.targets`.
+_TARGET_POSITIONS = 48
+# Master, two moments and its own copy of the gradient in float32 (`alignment.optimizer`).
+_MASTER_BYTES = 16
+# TRL: a float32 adapter with gradient and two moments.
+_TRL_BYTES = 16
+# `alignment.token_scores` has this many tokens' logits at a time, in float32: logits, divided by
+# the temperature, their log-softmax, its exponential, and three of their gradients.
+_SCORED_TOKENS = 512
+_SCORING_BYTES = 7 * 4
+# A draw has a row's logits once in the model's precision, and in float32 and double as
+# log-softmax, probabilities and their sums.
+_DRAWING_BYTES = 2 + 2 * 4 + 3 * 8
+# A process with torch, transformers, peft and trl loaded; on a GPU its context and kernels.
+_RUNTIME_BYTES = {"cpu": 750 << 20, "gpu": 1 << 30}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one method lays out its passes; the same few numbers for PPO, SFT and DPO.
+
+    `learn_rows` sequences of `learn_positions` share a backward pass that goes through `roles`
+    models at once; `sample_rows` answers (0: none are sampled) of `sample_positions` are written
+    together. `pictures` of `picture_positions` each are held for a step.
+    """
+
+    learn_rows: int
+    learn_positions: int
+    roles: int
+    sample_rows: int
+    sample_positions: int
+    pictures: int
+    picture_positions: int
+    gradient_checkpointing: bool
+    kept_features_bytes: int
+
+    @classmethod
+    def of(
+        cls,
+        recipe: PpoRecipe | BaselineRecipe,
+        picture_positions: int,
+        *,
+        is_reference_vlm: bool = False,
+    ) -> "Layout":
+        """What a recipe asks for when a picture takes `picture_positions`.
+
+        The reference VLM's features lie on disk, so none are kept.
+        """
+        prompt = WORDS_POSITIONS + picture_positions
+        if isinstance(recipe, PpoRecipe):
+            pictures = (recipe.mix.pictures + recipe.mix.general) * recipe.group_size
+            words = recipe.mix.words * recipe.group_size
+            length = _rounded(prompt + recipe.max_new_tokens, recipe.policy.length_multiple)
+            return cls(
+                learn_rows=recipe.micro_batch_size,
+                learn_positions=length,
+                roles=2 if recipe.advantages == "gae" else 1,
+                sample_rows=max(pictures, words),
+                sample_positions=length,
+                pictures=pictures,
+                picture_positions=picture_positions,
+                gradient_checkpointing=recipe.policy.gradient_checkpointing,
+                kept_features_bytes=(0 if is_reference_vlm else recipe.policy.kept_features_bytes),
+            )
+        length = _rounded(prompt + _TARGET_POSITIONS, recipe.length_multiple)
+        return cls(
+            # The preferred answer and its opposite.
+            learn_rows=recipe.micro_batch_size * (2 if isinstance(recipe, DpoRecipe) else 1),
+            learn_positions=length,
+            roles=1,
+            sample_rows=0,
+            sample_positions=0,
+            pictures=recipe.micro_batch_size,
+            picture_positions=picture_positions,
+            gradient_checkpointing=recipe.gradient_checkpointing,
+            kept_features_bytes=0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes of each part; `peak` is of the worse of the two moments."""
+
+    weights: int
+    trained: int
+    pictures: int
+    runtime: int
+    activations: int
+    scoring: int
+    kv_cache: int
+    drawing: int
+
+    @property
+    def learning(self) -> int:
+        """What only learning needs."""
+        return self.activations + self.scoring
+
+    @property
+    def sampling(self) -> int:
+        """What only sampling needs."""
+        return self.kv_cache + self.drawing
+
+    @property
+    def peak(self) -> int:
+        """The most that is held at once."""
+        resident = self.weights + self.trained + self.pictures + self.runtime
+        return resident + max(self.learning, self.sampling)
+
+    def knob(self, layout: Layout) -> str:
+        """The setting whose change frees most."""
+        if self.sampling > max(self.learning, self.trained):
+            return "max_new_tokens"
+        if self.learning > self.trained:
+            if not layout.gradient_checkpointing:
+                return "gradient_checkpointing"
+            if layout.learn_rows > 1:
+                return "micro_batch_size"
+        return "r"
+
+
+def estimate(
+    config: Any,
+    recipe: PpoRecipe | BaselineRecipe,
+    layout: Layout,
+    *,
+    name: str,
+    dtype: str,
+    on_gpu: bool,
+) -> MemoryEstimate:
+    """Estimate a run of `recipe`, laid out as `layout` says, on a model of this configuration.
+
+    Raises PolicyModelError when the configuration is no such model or lacks the adapters' layers.
+    """
+    base = outline_of(config, name=name, dtype=dtype, on_gpu=on_gpu)
+    weights = parameter_bytes(base.model.parameters())
+    trained = _attach(base, recipe)
+    itemsize = getattr(torch, dtype).itemsize
+    width, text = weight_width(base), base.model.config.get_text_config()
+    kept = kept_for_backward(base, rows=layout.learn_rows, positions=layout.learn_positions)
+    layers = int(text.num_hidden_layers)
+    one_layer = kept // layers
+    if layout.gradient_checkpointing:
+        kept = layers * layout.learn_rows * layout.learn_positions * width * itemsize
+    seen = layout.picture_positions * width * itemsize * (1 + _deepstack_layers(config))
+    vocabulary = int(text.vocab_size)
+    sampled = layout.sample_rows * layout.sample_positions
+    return MemoryEstimate(
+        weights=weights,
+        trained=trained,
+        pictures=layout.pictures * seen + layout.kept_features_bytes,
+        runtime=_RUNTIME_BYTES["gpu" if on_gpu else "cpu"],
+        # On the way back a layer's gradients, or the layer computed again, come on top.
+        activations=layout.roles * kept + one_layer,
+        scoring=_scored(layout) * vocabulary * _SCORING_BYTES,
+        kv_cache=sampled * _cache_bytes(text, itemsize),
+        drawing=layout.sample_rows * vocabulary * _DRAWING_BYTES,
+    )
+
+
+def with_less(estimated: MemoryEstimate, layout: Layout, free_bytes: int) -> str | None:
+    """One line that names the knob when the peak is more than what is free; else None."""
+    if estimated.peak <= free_bytes:
+        return None
+    if estimated.weights + estimated.runtime > free_bytes:
+        return "the weights alone don't fit: take a smaller model, or spread it by FSDP"
+    return f"more than is free: a smaller {estimated.knob(layout)} frees most"
+
+
+def _attach(base: PolicyBase, recipe: PpoRecipe | BaselineRecipe) -> int:
+    """Put adapters onto the outline; returns bytes of all that is trained, and of its state."""
+    with torch.device("meta"):
+        if isinstance(recipe, PpoRecipe):
+            adapted = add_adapters(base, recipe.policy)
+            trained = [p for p in adapted.parameters() if p.requires_grad]
+            numbers = sum(int(p.numel()) for p in trained)
+            return 2 * parameter_bytes(trained) + _MASTER_BYTES * numbers
+        # The policy's adapter stands for the only one there is.
+        config = PolicyConfig(policy=recipe.lora, value=LoraShape(r=1, alpha=1))
+        adapted = add_adapters(base, replace(config, adapter_dtype="float32"))
+        return _TRL_BYTES * sum(
+            int(p.numel()) for name, p in adapted.named_parameters() if ".policy." in name
+        )
+
+
+def _scored(layout: Layout) -> int:
+    return min(_SCORED_TOKENS, layout.learn_rows * layout.learn_positions)
+
+
+def _cache_bytes(text: Any, itemsize: int) -> int:
+    """Keys and values of one position in all layers."""
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return 2 * int(text.num_hidden_layers) * int(heads) * int(size) * itemsize
+
+
+def _deepstack_layers(config: Any) -> int:
+    vision = getattr(config, "vision_config", None)
+    return len(getattr(vision, "deepstack_visual_indexes", None) or ())
+
+
+def _rounded(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
