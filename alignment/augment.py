@@ -1,7 +1,7 @@
 """Augmented views of a picture: what a platform does to images before a moderator sees them.
 
 A view is a pure function of (image, seed): crop, flip, colour, a cheap resize, JPEG. View 0 is the
-picture itself. Drawn pictures (icons, emoji) also change their background and their hue, because
+picture itself, and every seventh view after it is grey. Drawn pictures (icons, emoji) also change their background and their hue, because
 the tower otherwise learns a vendor's palette instead of the symbol.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 _DRAWN_STYLES = frozenset({"icon", "emoji"})
+_GREY_EVERY = 7
 
 
 def view_of(image: Image.Image, *, style: str, key: str, view: int, seed: int) -> Image.Image:
@@ -32,6 +33,8 @@ def view_of(image: Image.Image, *, style: str, key: str, view: int, seed: int) -
         image = ImageOps.mirror(image)
     if rng.random() < 0.7:
         image = _recolour(image, rng)
+    if view % _GREY_EVERY == 0:
+        image = ImageOps.grayscale(image).convert("RGB")
     if rng.random() < 0.3:
         image = _shrink(image, rng)
     if rng.random() < 0.5:

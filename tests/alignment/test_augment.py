@@ -34,3 +34,10 @@ def test_every_view_is_a_usable_rgb_picture(picture: Image.Image, style: str) ->
         seen = view_of(picture, style=style, key="a", view=number, seed=7)
         assert seen.mode == "RGB"
         assert min(seen.size) >= 24
+
+
+def test_every_seventh_view_is_grey() -> None:
+    red = Image.new("RGB", (64, 64), (200, 30, 30))
+    for number in range(1, 22):
+        seen = np.asarray(view_of(red, style="photo", key="a", view=number, seed=7)).astype(int)
+        assert (np.ptp(seen, axis=-1).max() < 3) == (number % 7 == 0)
