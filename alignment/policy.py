@@ -249,8 +249,9 @@ class Policy(nn.Module):
             with self._roles.taking(role):
                 hidden_bTH, noted = self._run(batch, taken.trunks, role, note=trunks is not None)
             if trunks is not None:
-                for row, trunk in zip(rows, rows_of(noted, batch.attention_mask_BT), strict=True):
-                    trunks[row] = trunk
+                alone = rows_of(noted, batch.attention_mask_BT)
+                for place, trunk in zip(rows, alone, strict=True):
+                    trunks[place] = trunk
             first = batch.answer_start - 1
             mask_ba = mask_ba.to(hidden_bTH.device)
             hidden.append(hidden_bTH[:, first : first + longest][mask_ba])
