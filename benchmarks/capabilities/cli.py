@@ -32,6 +32,7 @@ from benchmarks.capabilities.run import Progress
 from benchmarks.capabilities.tasks import Mode, Suite
 from benchmarks.engines import EngineOptions
 from benchmarks.errors import MeasurementError
+from server.concepts.probes import load_probes
 from server.engine.model_dry_run import dry_run as what_it_would_do
 from server.engine.model_registry import EngineName
 from server.engine.model_requirements import measure_machine
@@ -55,6 +56,12 @@ def capabilities(
         str | None, Parameter(help="For an unknown table: `image=img,label=nsfw,unsafe=1`.")
     ] = None,
     limit: Annotated[int | None, Parameter(help="A seeded sample of that many pictures.")] = None,
+    questions: Annotated[
+        str, Parameter(help="Judgements to ask: `all`, `default` (as served), or their ids.")
+    ] = "all",
+    written_limit: Annotated[
+        int | None, Parameter(help="Written answers about that many subjects of a suite only.")
+    ] = None,
     general: Annotated[
         str, Parameter(help="`builtin` and `NAME=FOLDER_OR_HUB_ID`, separated by commas.")
     ] = "builtin",
@@ -123,6 +130,8 @@ def capabilities(
             split=split,
             limit=limit,
             seed=seed,
+            questions=_questions(questions),
+            written_limit=written_limit,
         ),
         general=tuple(part for part in general.split(",") if part),
         classifier=classifier,
@@ -162,6 +171,16 @@ def _names(given: str, known: Iterable[NameT], option: str) -> tuple[NameT, ...]
         what = f"no {', '.join(unknown)}" if unknown else "nothing in the list"
         raise MeasurementError(f"{option}: {what}; there are {', '.join(known)}")
     return tuple(name for name in known if name in wanted)
+
+
+def _questions(given: str) -> tuple[str, ...] | None:
+    """Ids of judgement probes; None for all of them."""
+    probes = load_probes()
+    if given == "all":
+        return None
+    if given == "default":
+        return probes.active
+    return _names(given, [probe.id for probe in probes.judgements], "--questions")
 
 
 def _pair(given: str | None) -> tuple[str | None, str | None]:

@@ -11,7 +11,7 @@ S1's questions ask for no format, so the written mode leaves out our closing "An
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,13 +36,21 @@ OpenImage = Callable[[], Image.Image]
 
 @dataclass(frozen=True, slots=True)
 class PlanConfig:
-    """What is asked; `limit` takes a seeded sample of that many examples (None: all)."""
+    """What is asked; `limit` takes a seeded sample of that many examples (None: all).
+
+    `questions` names the judgements that are put to every subject (None: all five). `written_limit`
+    asks for written answers about a seeded sample of that many subjects of a suite only, half of
+    them unsafe where there are enough: they cost many times what one token costs. General questions
+    are not limited.
+    """
 
     suites: tuple[Suite, ...] = SUITES
     modes: tuple[Mode, ...] = MODES
     split: str = "test"
     limit: int | None = None
     seed: int = 2024
+    questions: tuple[str, ...] | None = None
+    written_limit: int | None = None
 
 
 def chosen_examples(image_set: ImageSet, config: PlanConfig) -> tuple[Example, ...]:
@@ -109,7 +117,14 @@ class _Planner:
     def __init__(self, config: PlanConfig, probes: ProbeSet, contexts: ContextSet) -> None:
         self._config = config
         self._probes = probes
+        self._asked = (
+            probes.judgements
+            if config.questions is None
+            else tuple(probes.judgement(name) for name in config.questions)
+        )
         self._contexts = contexts
+        # What is asked for written answers; None: everything.
+        self._written: frozenset[str] | None = None
 
     def about_pictures(self, image_set: ImageSet, examples: Sequence[Example]) -> list[Task]:
         """Alignment, perception and context, picture by picture."""
@@ -123,6 +138,7 @@ class _Planner:
             else ()
         )
         perception = {question.example_id: question for question in asked}
+        self._written = self._sample_for_writing({one.id: one.unsafe for one in examples})
         tasks: list[Task] = []
         for example in examples:
             subject = _subject(example)
@@ -150,7 +166,9 @@ class _Planner:
     def about_words(self, examples: Sequence[Example]) -> list[Task]:
         """The five questions about every name that stands for a picture, asked in two ways."""
         tasks: list[Task] = []
-        for words in words_of(examples):
+        subjects = words_of(examples)
+        self._written = self._sample_for_writing({one.text: one.is_unsafe for one in subjects})
+        for words in subjects:
             subject = Subject(
                 id=words.text,
                 group=words.concept or words.text,
@@ -162,11 +180,25 @@ class _Planner:
             tasks += self._judgements("text", "words", subject, None)
         return tasks
 
+    def _sample_for_writing(self, is_unsafe: Mapping[str, bool]) -> frozenset[str] | None:
+        """A sample of the subjects, half of them unsafe as far as there are; None: all of them."""
+        limit = self._config.written_limit
+        if limit is None or limit >= len(is_unsafe):
+            return None
+        chance = random.Random(f"{self._config.seed}/written")  # noqa: S311 - nothing secret
+        pools = [
+            chance.sample(pool, len(pool))
+            for label in (True, False)
+            for pool in [[name for name, unsafe in is_unsafe.items() if unsafe == label]]
+        ]
+        unsafe_count = min(len(pools[0]), max(limit // 2, limit - len(pools[1])))
+        return frozenset(pools[0][:unsafe_count] + pools[1][: limit - unsafe_count])
+
     def _judgements(
         self, suite: Suite, modality: Modality, subject: Subject, open_image: OpenImage | None
     ) -> list[Task]:
         tasks: list[Task] = []
-        for probe in self._probes.judgements:
+        for probe in self._asked:
             prompt = probe.question if suite == "alignment" else probe.about_text(subject.id)
             tasks += self._in_modes(
                 suite=suite,
@@ -207,6 +239,8 @@ class _Planner:
         """The task in every mode that is asked for."""
         tasks = []
         for mode in self._config.modes:
+            if mode == "written" and self._written is not None and subject.id not in self._written:
+                continue
             task_id = "/".join(
                 (parts["suite"], mode, parts["modality"], subject.id, parts["question"])
             )

@@ -137,3 +137,31 @@ def test_a_plan_without_questions_is_refused(image_set: ImageSet) -> None:
 
     with pytest.raises(MeasurementError, match="nothing to ask"):
         planned(safe, PlanConfig(suites=("perception", "context")))
+
+
+def test_questions_can_be_fewer(image_set: ImageSet) -> None:
+    asked = load_probes().active[:1]
+    tasks = planned(image_set, replace(TOKEN, questions=asked))
+
+    judged = [task for task in tasks if task.suite in ("alignment", "text")]
+    assert {task.question for task in judged} == set(asked)
+    assert len(of_suite(tasks, "alignment")) == 6
+    everything = {task.id: task for task in planned(image_set)}
+    assert all(everything[task.id].seed == task.seed for task in judged)
+
+
+@pytest.mark.parametrize(("limit", "unsafe"), [(2, 1), (3, 1), (5, 3), (6, 4)])
+def test_written_answers_can_be_about_fewer_subjects_half_of_them_unsafe(
+    image_set: ImageSet, limit: int, unsafe: int
+) -> None:
+    tasks = of_suite(planned(image_set, PlanConfig(written_limit=limit)), "alignment")
+    written = {task.subject for task in tasks if task.mode == "written"}
+
+    assert len({task.subject for task in tasks if task.mode == "token"}) == 6
+    assert (len(written), sum(one.is_unsafe for one in written)) == (limit, unsafe)
+
+
+def test_the_written_sample_is_the_same_each_time(image_set: ImageSet) -> None:
+    config = PlanConfig(written_limit=2)
+
+    assert fingerprint(planned(image_set, config)) == fingerprint(planned(image_set, config))
