@@ -1,12 +1,22 @@
 """`python -m alignment ppo`."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from alignment.commands.starting import AlignOptions, choose, read_pictures, say_written
 
 
 def ppo(
-    data: Path, *, options: AlignOptions | None = None, max_new_tokens: int | None = None
+    data: Path,
+    *,
+    options: AlignOptions | None = None,
+    max_new_tokens: int | None = None,
+    sampler: Literal["transformers", "vllm"] | None = None,
+    sampler_gpu_memory: Annotated[float | None, Parameter(validator=Number(gt=0, lt=1))] = None,
 ) -> None:
     """Align by PPO: rewards taken straight from the model's own answers.
 
@@ -16,6 +26,10 @@ def ppo(
         A folder with a manifest.jsonl.
     max_new_tokens
         Longest answer.
+    sampler
+        What draws the answers: the training model itself, or a second copy of it in vLLM.
+    sampler_gpu_memory
+        The part of a GPU's memory, above 0 and below 1, that vLLM may take.
     """
     from alignment.data.manifest import read_image_set
 
@@ -29,6 +43,10 @@ def ppo(
     from alignment.responses.rules import RulesClassifier
 
     base, recipe = start.load(), start.recipe
+    if sampler is not None:
+        recipe = replace(recipe, sampler=sampler)
+    if sampler_gpu_memory is not None:
+        recipe = replace(recipe, sampler_gpu_memory=sampler_gpu_memory)
     policy = train_ppo(
         recipe,
         images,
