@@ -28,7 +28,7 @@ _TEXT_CHARS = 100
 def measure(
     file: Path,
     *,
-    classifier: Literal["rules", "roberta"] = "rules",
+    classifier: Literal["rules", "learned", "roberta"] = "rules",
     model: str | None = None,
     base: str | None = None,
     wrong: bool = False,
@@ -40,7 +40,7 @@ def measure(
     file
         Labelled answers, one JSON object a line; alignment.responses.labelled tells the fields.
     classifier
-        What reads the answers.
+        What reads the answers. What is learned is cross-validated on the file.
     model
         For roberta: a folder or a hub id.
     base
@@ -64,6 +64,10 @@ def _score(
     items: list[LabelledAnswer | LabelledLetter], name: str, model: str | None, base: str | None
 ) -> tuple[str, Score]:
     answers = [item for item in items if isinstance(item, LabelledAnswer)]
+    if name == "learned":
+        from alignment.responses.learned import cross_validated
+
+        return "learned, cross-validated", cross_validated(answers)
     if answers:
         reader = response_classifier(name, model=model, base=base)
         return reader.name, asyncio.run(score_answers(reader, answers))

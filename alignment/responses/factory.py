@@ -3,6 +3,7 @@
 from typing import Final
 
 from alignment.responses.errors import MissingPartError, UnknownClassifierError
+from alignment.responses.learned import shipped_classifier
 from alignment.responses.llm_judge import LlmJudge
 from alignment.responses.logits import LogitLetters, LogitsClassifier
 from alignment.responses.protocol import LetterClassifier, ResponseClassifier
@@ -16,7 +17,7 @@ from alignment.responses.rules import RuleLetters, RulesClassifier
 from server.engine.protocol import BatchEngine
 from server.moderator import MIN_ANSWER_MASS
 
-CLASSIFIERS: Final = ("logits", "rules", "roberta", "llm-judge")
+CLASSIFIERS: Final = ("logits", "rules", "learned", "roberta", "llm-judge")
 LETTER_CLASSIFIERS: Final = ("logits", "rules", "roberta")
 
 
@@ -41,6 +42,8 @@ def classifier(
             return LogitsClassifier(min_answer_mass=min_answer_mass)
         case "rules":
             return RulesClassifier()
+        case "learned":
+            return shipped_classifier()
         case "roberta":
             return RobertaClassifier.load(model or ALIGNMENT_MODEL, base=base, device=device)
         case "llm-judge":

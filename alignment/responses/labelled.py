@@ -123,16 +123,17 @@ def read_labelled(path: Path) -> list[LabelledAnswer] | list[LabelledLetter]:
 async def score_answers(classifier: ResponseClassifier, items: Sequence[LabelledAnswer]) -> Score:
     """How the classifier does on answers to yes/no questions."""
     found = await classifier.classify([item.response for item in items])
-    return _score(items, [one.outcome.value for one in found])
+    return score_of(items, [one.outcome.value for one in found])
 
 
 async def score_letters(classifier: LetterClassifier, items: Sequence[LabelledLetter]) -> Score:
     """How the classifier does on answers to lettered questions."""
     found = await classifier.choose([item.response for item in items])
-    return _score(items, [one or NO_LETTER for one in found])
+    return score_of(items, [one or NO_LETTER for one in found])
 
 
-def _score(items: Sequence[LabelledAnswer | LabelledLetter], said: Sequence[str]) -> Score:
+def score_of(items: Sequence[LabelledAnswer | LabelledLetter], said: Sequence[str]) -> Score:
+    """The score of what a classifier said of the items, in their order."""
     pairs = list(zip(items, said, strict=True))
     return Score(
         Counter((str(item.label), one) for item, one in pairs),

@@ -29,7 +29,7 @@ def test_a_minimal_mass_reaches_the_logits() -> None:
 
 
 def test_an_unknown_name_is_told_the_known_ones() -> None:
-    with pytest.raises(UnknownClassifierError, match="logits, rules, roberta, llm-judge") as caught:
+    with pytest.raises(UnknownClassifierError, match="logits, rules, learned, roberta") as caught:
         classifier("bert")
     assert caught.value.name == "bert"
     with pytest.raises(UnknownClassifierError, match=r"logits, rules, roberta$"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alignment import responses
 from alignment.responses.labelled import (
     LabelledAnswer,
     LabelledLetter,
@@ -17,8 +18,9 @@ from alignment.responses.labelled import (
 from alignment.responses.rules import RuleLetters, RulesClassifier
 from server.concepts.probes import load_probes
 
-ANSWERS = Path(__file__).with_name("labelled_answers.jsonl")
-SAMPLED = Path(__file__).with_name("sampled_answers.jsonl")
+FOLDER = Path(responses.__file__).with_name("hand_labelled")
+ANSWERS = FOLDER / "labelled_answers.jsonl"
+SAMPLED = FOLDER / "sampled_answers.jsonl"
 LETTERS = Path(__file__).with_name("labelled_letters.jsonl")
 
 GOAL = 0.97
