@@ -128,6 +128,39 @@ def throughput(
     _finish(record, throughput_tables(record), out, console)
 
 
+@app.command(name="ppo-step")
+def ppo_step(
+    *,
+    model: Annotated[str, Parameter(help="Folder, hub id, or `reference[:VARIANT]`.")] = REFERENCE,
+    recipe: Annotated[str, Parameter(help="Whose PPO; `python -m alignment recipes`.")] = REFERENCE,
+    rounds: int = 5,
+    drawings: Annotated[int, Parameter(help="Generated pictures to ask about.")] = 96,
+    max_new_tokens: Annotated[int | None, Parameter(help="Overrides the recipe's.")] = None,
+    micro_batch_size: Annotated[int | None, Parameter(help="Overrides the recipe's.")] = None,
+    device: Annotated[str | None, Parameter(help="Default: the GPU where there is one.")] = None,
+    dtype: str | None = None,
+    seed: int = 2024,
+    out: Annotated[Path, Parameter(help="Folder for the record file.")] = _RECORDS,
+) -> None:
+    """A PPO step as it is made here and as most would write it, in turns, in one process."""
+    from benchmarks.ppo_step.run import PpoStepConfig, ppo_step_record
+    from benchmarks.ppo_step.tables import ppo_step_tables
+
+    console = Console()
+    reference = reference_named(model)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("rounds", total=rounds + 1)
+        record = ppo_step_record(
+            PpoStepConfig(rounds, drawings, seed, max_new_tokens, micro_batch_size),
+            model if reference is None else _checkpoint(model),
+            recipe=recipe,
+            device=device,
+            dtype=dtype,
+            on_round=lambda: progress.advance(task),
+        )
+    _finish(record, ppo_step_tables(record), out, console)
+
+
 def _record(run: Path) -> Path:
     return run / RECORD_NAME if run.is_dir() else run
 

@@ -39,11 +39,23 @@ CONTENDERS = ("ours", "three_models")
 
 @dataclass(frozen=True, slots=True)
 class PpoStepConfig:
-    """`drawings` pictures are drawn for the prompts to be about."""
+    """`drawings` pictures are drawn for the prompts to be about; None: as the recipe has it."""
 
     rounds: int = 5
     drawings: int = 96
     seed: int = 2024
+    max_new_tokens: int | None = None
+    micro_batch_size: int | None = None
+
+    def applied_to(self, recipe: PpoRecipe) -> PpoRecipe:
+        """The recipe to measure: nothing ends its epochs early."""
+        return dataclasses.replace(
+            recipe,
+            seed=self.seed,
+            target_kl=None,
+            max_new_tokens=self.max_new_tokens or recipe.max_new_tokens,
+            micro_batch_size=self.micro_batch_size or recipe.micro_batch_size,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,35 @@ class Round:
         return float((ours.logprobs_BA - other.logprobs_BA).abs().max())
 
 
+def ppo_step_record(
+    config: PpoStepConfig,
+    model: str | Path,
+    *,
+    recipe: str,
+    device: str | None = None,
+    dtype: str | None = None,
+    on_round: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Load the model and measure a step of the named recipe's PPO.
+
+    Raises UnknownRecipeError and what `alignment.policy_base.load_base` raises.
+    """
+    from alignment.policy_base import load_base
+    from alignment.recipe_book.registry import recipe_named
+    from server.vlm.assembly import read_digest
+
+    base = load_base(model, device=device, dtype=dtype)
+    digest = read_digest(Path(model))
+    name = Path(model).name if Path(model).is_dir() else str(model)
+    return run_ppo_step(
+        config,
+        recipe_named(recipe).ppo,
+        base,
+        model_version=name if digest is None else f"{name}@{digest}",
+        on_round=on_round,
+    )
+
+
 def run_ppo_step(
     config: PpoStepConfig,
     recipe: PpoRecipe,
@@ -80,7 +121,7 @@ def run_ppo_step(
     """
     if recipe.advantages != "gae":
         raise ValueError("a step without a value model has no three models to compare with")
-    recipe = dataclasses.replace(recipe, seed=config.seed, target_kl=None)
+    recipe = config.applied_to(recipe)
     reader = classifier or RulesClassifier()
     three_models = ThreeModelsContender(base, recipe, reader)
     ours = OursContender(base, recipe, reader)
