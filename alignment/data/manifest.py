@@ -114,8 +114,9 @@ class ImageSet:
 
     `sha256` covers labels and image bytes; it is the same wherever the folder lies and in whatever
     order the manifest lists the images. `name` is for people and records. `image_sha256` maps an
-    example's id to the hash of its file. `notes` say what an import had to leave out or could not
-    know, for whoever reads the figures.
+    example's id to the hash of its file. `folders` says, by id, which examples of a union lie in
+    another folder. `notes` say what an import had to leave out or could not know, for whoever reads
+    the figures.
     """
 
     folder: Path
@@ -124,10 +125,15 @@ class ImageSet:
     name: str = ""
     notes: tuple[str, ...] = ()
     image_sha256: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folders: Mapping[str, Path] = field(default_factory=dict, repr=False)
+
+    def folder_of(self, example: Example) -> Path:
+        """The folder of the example's own set: another than `folder` in a union of sets."""
+        return self.folders.get(example.id, self.folder)
 
     def path_of(self, example: Example) -> Path:
         """Where the example's image lies."""
-        return self.folder / example.file
+        return self.folder_of(example) / example.file
 
     def open(self, example: Example) -> Image.Image:
         """Decode the example's image, upright, opaque and RGB.
