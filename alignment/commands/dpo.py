@@ -2,26 +2,32 @@
 
 from pathlib import Path
 
-from alignment.commands.starting import AlignOptions, choose, say_written
+from alignment.commands.starting import (
+    AlignOptions,
+    choose,
+    read_data,
+    read_pictures,
+    say_written,
+)
 
 
-def dpo(data: Path, *, options: AlignOptions | None = None) -> None:
+def dpo(data: str, *, options: AlignOptions | None = None) -> None:
     """Baseline: right answers preferred to their opposites (DPO), with TRL.
 
     Parameters
     ----------
     data
-        A folder with a manifest.jsonl.
+        A folder with a manifest.jsonl, another known source of pictures, or `icon_set`.
     """
-    from alignment.data.manifest import read_image_set
-
     options = options or AlignOptions()
     start = choose(options, lambda recipe: recipe.dpo)
     start.say_memory()
     if options.dry_run:
         return
-    images = read_image_set(data)
+    images = read_data(data, options.also)
     from alignment.dpo import train_dpo
 
     run = options.run or Path("runs/dpo")
-    say_written(train_dpo(start.recipe, images, run=run, base=start.load()))
+    base, recipe = start.load(), start.recipe
+    pictures = read_pictures(base, images, views=recipe.views, seed=recipe.seed)
+    say_written(train_dpo(recipe, images, run=run, base=base, pictures=pictures))

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from alignment.commands.starting import AlignOptions, choose, read_pictures, say_written
+from alignment.commands.starting import AlignOptions, choose, read_data, read_pictures, say_written
 
 
 def ppo(
-    data: Path,
+    data: str,
     *,
     options: AlignOptions | None = None,
     max_new_tokens: int | None = None,
@@ -23,7 +23,7 @@ def ppo(
     Parameters
     ----------
     data
-        A folder with a manifest.jsonl.
+        A folder with a manifest.jsonl, another known source of pictures, or `icon_set`.
     max_new_tokens
         Longest answer.
     sampler
@@ -31,14 +31,12 @@ def ppo(
     sampler_gpu_memory
         The part of a GPU's memory, above 0 and below 1, that vLLM may take.
     """
-    from alignment.data.manifest import read_image_set
-
     options = options or AlignOptions()
     start = choose(options, lambda recipe: recipe.ppo, max_new_tokens=max_new_tokens)
     start.say_memory()
     if options.dry_run:
         return
-    images = read_image_set(data)
+    images = read_data(data, options.also)
     from alignment.ppo import train_ppo
     from alignment.responses.rules import RulesClassifier
 

@@ -1,7 +1,8 @@
 """What the commands that align start from: shared options, the recipe, the base, its pictures."""
 
 import os
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from alignment.data.manifest import ImageSet
+    from alignment.data.manifest import Example, ImageSet
     from alignment.policy_base import PolicyBase
     from alignment.policy_vision import PictureReader
     from alignment.ppo_recipe import PpoRecipe
@@ -49,6 +50,10 @@ class AlignOptions:
     lora_r: Annotated[
         int | None, Parameter(help="The adapter's rank; alpha follows in proportion.")
     ] = None
+    also: Annotated[
+        tuple[str, ...],
+        Parameter(help="Further data to train on: folders, or `icon_set`, which ships."),
+    ] = ()
     dry_run: Annotated[
         bool, Parameter(help="Say what memory it would take, and stop.", negative="")
     ] = False
@@ -154,28 +159,51 @@ def choose(
     return Start(whole, overridden(method(whole), changes), options.model or whole.model)
 
 
+def read_data(data: str, also: Sequence[str] = ()) -> "ImageSet":
+    """The data to train on, with a part of `data`'s train split held back as "validation".
+
+    Of the sets in `also` only the train split is taken. Raises a `DataError`.
+    """
+    from alignment.data.sources import open_image_set
+    from alignment.data.union import union
+    from alignment.data.validation import with_validation
+
+    images = open_image_set(data)
+    if images.split("train"):
+        images = with_validation(images)
+    others = [open_image_set(name) for name in also]
+    return union(images, *(other.with_examples(other.split("train")) for other in others))
+
+
 def read_pictures(
     base: "PolicyBase", images: "ImageSet", *, views: int, seed: int
 ) -> "PictureReader":
-    """Views of the train split: the reference VLM's from its tower's cache, others as pictures."""
+    """Views of the pictures but the test split's: the reference VLM's from its tower's cache."""
     from alignment.prompt_sampler import ViewReader
 
-    train = images.split("train")
+    trained = [example for example in images.examples if example.split not in (None, "test")]
     # Without a train split training is refused; there is nothing to compute for it.
-    if not base.is_reference_vlm or not train:
+    if not base.is_reference_vlm or not trained:
         return ViewReader(images, seed=seed)
     from alignment.features import build_features
     from server.vlm.cache import cache_root
 
-    cache = build_features(
-        images,
-        train,
-        root=cache_root(),
-        grid=base.model.config.grid,
-        views=views,
-        seed=seed,
-    )
-    return cache.open_views().read
+    # A cache for each folder, so that a set's features serve every union that it is part of.
+    by_folder: defaultdict[Path, list[Example]] = defaultdict(list)
+    for example in trained:
+        by_folder[images.folder_of(example)].append(example)
+    readers = {}
+    for examples in by_folder.values():
+        reader = build_features(
+            images,
+            examples,
+            root=cache_root(),
+            grid=base.model.config.grid,
+            views=views,
+            seed=seed,
+        ).open_views()
+        readers.update(dict.fromkeys((example.id for example in examples), reader))
+    return lambda example_id, view: readers[example_id].read(example_id, view)
 
 
 def say_written(path: Path) -> None:
