@@ -1,8 +1,9 @@
 """One door for every source of labelled pictures, all of which come out as an `ImageSet`.
 
-A source is a folder with a manifest, read where it lies; or a folder in [S1]'s repository layout or
-one of the hub's layouts, or a data set on the hub, each imported once into a manifest folder in the
-user's cache (`importing`); or two sources joined by ``+`` (`combine`).
+A source is a folder with a manifest, read where it lies; or one of the sets that ship; or a folder
+in [S1]'s repository layout or one of the hub's layouts, or a data set on the hub, each imported
+once into a manifest folder in the user's cache (`importing`); or two sources joined by ``+``
+(`combine`).
 """
 
 import hashlib
@@ -23,14 +24,17 @@ from alignment.data.errors import (
 )
 from alignment.data.foreign import ForeignPicture
 from alignment.data.hub_layout import HubFolder
+from alignment.data.icon_set import read_icon_set
 from alignment.data.importing import ImportRequest, imported, latest_import
 from alignment.data.known_sets import KnownSet, known_by_columns, known_by_id
 from alignment.data.manifest import MANIFEST_NAME, ImageSet, read_image_set
+from alignment.data.open_set import read_open_set
 from alignment.data.repository_layout import read_repository_layout, repository_set
 from server.vlm.cache import cache_root
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _JOINED_BY = "+"
+_SHIPPED = {"open_set": read_open_set, "icon_set": read_icon_set}
 
 
 def open_image_set(
@@ -43,8 +47,9 @@ def open_image_set(
 ) -> ImageSet:
     """Open a labelled set of pictures.
 
-    `spec` is a folder, a hub id ``owner/name``, or two of them as ``unsafe+safe``: all of the first
-    and as many safe pictures of the second as it lacks for balance. `columns` describe a table
+    `spec` is a folder, ``open_set`` or ``icon_set``, which ship, a hub id ``owner/name``, or two of
+    them as ``unsafe+safe``: all of the first and as many safe pictures of the second as it lacks
+    for balance. `columns` describe a table
     whose layout is none of the known ones. `split` takes one of the source's own splits only, and
     `revision` a branch, tag or commit of the hub. Imports lie under `cache_dir` (default: the
     user's cache folder).
@@ -59,6 +64,10 @@ def open_image_set(
     folder = Path(spec).expanduser()
     if text and folder.is_dir():
         return _open_folder(folder, asked, cache)
+    if text.replace("-", "_") in _SHIPPED:
+        if asked.anything:
+            raise LayoutError(text, "a set that ships takes no columns, no split and no revision")
+        return _SHIPPED[text.replace("-", "_")]()
     first, joined, second = text.partition(_JOINED_BY)
     if joined and first and second:
         if asked.anything:
