@@ -6,6 +6,7 @@ from typing import Any, Literal
 from alignment.kl import AdaptiveKl, FixedKl, KlController, KlEstimator
 from alignment.policy_config import LoraShape, PolicyConfig
 from alignment.prompt_sampler import PromptMix
+from alignment.recipes_alignment import REFERENCE_LORA, REFERENCE_MIX, REFERENCE_STEPS
 from alignment.reward import RewardSpec
 from alignment.reward_terms import default_reward, s1_reward
 
@@ -155,23 +156,25 @@ def s1_ppo() -> PpoRecipe:
 def reference_ppo() -> PpoRecipe:
     """PPO of the reference VLM on two CPU cores, with the absolute reward.
 
-    Two epochs over each rollout, so that clipping has something to do; words beside pictures, so
-    that judging words stays; general questions, so that the rest stays, held by k3 in the loss.
+    Adapters begin half-way up the language model, so that a step runs the lower half once. Two
+    epochs over each rollout, so that clipping has something to do; words beside pictures, so that
+    judging words stays; general questions, so that the rest stays, held by k3 in the loss.
     """
     return PpoRecipe(
         name="reference-ppo",
         seed=2024,
-        policy=PolicyConfig(),
-        mix=PromptMix(pictures=20, words=8, general=4),
-        views=7,
-        steps=200,
-        max_new_tokens=24,
+        policy=PolicyConfig(policy=REFERENCE_LORA, value=LoraShape(r=4, alpha=8, from_layer=24)),
+        mix=REFERENCE_MIX,
+        views=8,
+        steps=REFERENCE_STEPS,
+        max_new_tokens=16,
         reward=default_reward(),
         kl_coef=0.05,
         epochs=2,
         minibatch_size=16,
         micro_batch_size=16,
         lam=0.95,
-        lr=2e-4,
+        lr=3e-4,
         value_lr=1e-3,
+        save_every=8,
     )

@@ -67,10 +67,13 @@ class DpoRecipe(BaselineRecipe):
 # 4 epochs over 1,222 unsafe and as many safe train pictures, in steps of 32.
 _S1_STEPS = 305
 _S1_LORA = LoraShape(r=128, alpha=256, dropout=0.05)
-# S1's rank is a 32nd of its model's width of 4096; the same share of 576 would be 18. Dropout would
-# cost a sixth of a step on a CPU.
-_REFERENCE_LORA = LoraShape(r=16, alpha=32)
-_REFERENCE_MIX = PromptMix(pictures=20, words=8, general=4)
+# Dropout would cost a sixth of a step on a CPU.
+REFERENCE_LORA = LoraShape(r=8, alpha=16, from_layer=15)
+"""The reference VLM's adapter in every method: the upper 15 of its 30 layers."""
+# Divisible by the group size of the methods that compare answers to one prompt.
+REFERENCE_MIX = PromptMix(pictures=24, words=4, general=4)
+"""What a step of every method asks the reference VLM."""
+REFERENCE_STEPS = 32
 
 
 def s1_sft() -> SftRecipe:
@@ -122,10 +125,10 @@ def reference_sft() -> SftRecipe:
     return SftRecipe(
         name="reference-sft",
         seed=2024,
-        lora=_REFERENCE_LORA,
-        steps=200,
-        mix=_REFERENCE_MIX,
-        views=7,
+        lora=REFERENCE_LORA,
+        steps=REFERENCE_STEPS,
+        mix=REFERENCE_MIX,
+        views=8,
         micro_batch_size=8,
         lr=3e-4,
         warmup_steps=5,
@@ -133,7 +136,7 @@ def reference_sft() -> SftRecipe:
         max_grad_norm=1.0,
         gradient_checkpointing=False,
         length_multiple=32,
-        save_every=25,
+        save_every=8,
     )
 
 
@@ -142,17 +145,17 @@ def reference_dpo() -> DpoRecipe:
     return DpoRecipe(
         name="reference-dpo",
         seed=2024,
-        lora=_REFERENCE_LORA,
-        steps=200,
-        mix=_REFERENCE_MIX,
-        views=7,
+        lora=REFERENCE_LORA,
+        steps=REFERENCE_STEPS,
+        mix=REFERENCE_MIX,
+        views=8,
         micro_batch_size=4,
-        lr=5e-5,
+        lr=1e-4,
         warmup_steps=5,
         weight_decay=0.0,
         max_grad_norm=1.0,
         gradient_checkpointing=False,
         length_multiple=32,
-        save_every=25,
+        save_every=8,
         beta=0.1,
     )
