@@ -5,8 +5,10 @@ import sys
 from cyclopts import App
 
 from alignment.commands.calibrate import calibrate
+from alignment.commands.compare import compare
 from alignment.commands.dpo import dpo
 from alignment.commands.export import export
+from alignment.commands.plot import plot
 from alignment.commands.ppo import ppo
 from alignment.commands.recipes import recipes
 from alignment.commands.sft import sft
@@ -20,8 +22,10 @@ app.command(sft)
 app.command(dpo)
 app.command(ppo)
 app.command(recipes)
+app.command(plot)
 app.command(export)
 app.command(calibrate)
+app.command(compare)
 
 
 def main() -> None:
