@@ -6,7 +6,7 @@ vocabulary, apart from each other, so that only the positions of answers are pro
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class PolicyBase:
     end_ids: tuple[int, ...]
     pad_id: int
     decoder_name: str
+    revision: str | None = None
+    processor_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tokenizer(self) -> Any:
@@ -103,7 +105,11 @@ def load_base(
     except (OSError, ValueError, ImportError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         raise PolicyModelError(name, reason) from error
-    return base_of(loaded.to(device), processor, name=name)
+    return replace(
+        base_of(loaded.to(device), processor, name=name),
+        revision=revision,
+        processor_options=dict(processor_options or {}),
+    )
 
 
 def base_of(model: Any, processor: Any, *, name: str | None = None) -> PolicyBase:

@@ -239,8 +239,11 @@ def _load_options(policy: Policy, gpu_memory_share: float) -> LoadOptions:
         "gpu_memory_utilization": gpu_memory_share,
         "enable_mm_embeds": policy.base.is_reference_vlm,
     }
+    if policy.base.processor_options:
+        further["mm_processor_kwargs"] = dict(policy.base.processor_options)
     # What this very rounding does to log-probabilities is part of the policy.
-    return LoadOptions(dtype=str(policy.base.model.dtype).rpartition(".")[2], further=further)
+    dtype = str(policy.base.model.dtype).rpartition(".")[2]
+    return LoadOptions(dtype=dtype, revision=policy.base.revision, further=further)
 
 
 def _max_prefill_tokens(llm: Any) -> int | None:

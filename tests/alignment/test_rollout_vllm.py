@@ -79,7 +79,7 @@ def test_pushed_weights_take_effect_and_nothing_stale_is_served(
     for seed in (1, 2):
         move(policy, seed)
         found[seed] = rolled()
-        assert changed_by(found[seed]) > 0.3
+        assert changed_by(found[seed]) > 100 * TOLERANCE
         assert 0 < found[seed].mismatch.max_abs < TOLERANCE
     assert found[1].experience.sampled.texts != found[2].experience.sampled.texts
     move(policy, 1)
@@ -132,7 +132,6 @@ def test_answers_end_at_their_end_token_or_at_the_limit(
 def test_a_row_is_drawn_by_its_seed(policy: Policy, rolled: Callable[..., Rollout]) -> None:
     move(policy, 1)
     once = rolled().experience.sampled
-    assert_same(rolled().experience.sampled, once)
     other = rolled(seeds=[*SEEDS[:2], *(seed + 1 for seed in SEEDS[2:])]).experience.sampled
     assert answers(other)[:2] == answers(once)[:2]
     assert answers(other)[2] != answers(once)[2]
@@ -191,25 +190,21 @@ def test_a_prompt_that_vllm_reads_otherwise_is_refused(
         sampler.sample(swapped, encoded, SEEDS)
 
 
-@pytest.mark.parametrize("torn", ["q_proj", "unheard_of"])
 def test_weights_that_do_not_fit_are_refused_and_whole_ones_heal(
-    torn: str,
-    policy: Policy,
-    rolled: Callable[..., Rollout],
-    monkeypatch: pytest.MonkeyPatch,
+    policy: Policy, rolled: Callable[..., Rollout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A query without its key and value, and a name that the model has not."""
     move(policy, 1)
     before = rolled().experience.sampled
-
-    def some(policy: Policy) -> Iterator[dict[str, Tensor]]:
-        module = next(merged_modules(policy))
-        name = next(name for name in module if "q_proj" in name)
-        yield {name.replace("q_proj", torn): module[name]}
-
-    with monkeypatch.context() as patch:
-        patch.setattr(rollout_vllm, "merged_modules", some)
-        with pytest.raises(VllmSamplingError, match="did not take the policy's weights"):
-            rolled()
+    weights = {name: one for module in merged_modules(policy) for name, one in module.items()}
+    name = next(name for name in weights if "q_proj" in name)
+    for given in (name, name.replace("q_proj", "unheard_of")):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                rollout_vllm, "merged_modules", lambda _, n=given: iter([{n: weights[name]}])
+            )
+            with pytest.raises(VllmSamplingError, match="did not take the policy's weights"):
+                rolled()
     assert_same(rolled().experience.sampled, before)
 
 

@@ -15,7 +15,7 @@ from alignment.policy_base import PolicyBase
 from alignment.policy_config import PolicyConfig
 from alignment.ppo_recipe import reference_ppo
 from alignment.rollout_transformers import TransformersSampler
-from alignment.rollout_vllm import VllmSampler, VllmSamplingError, _exchange, _pieces
+from alignment.rollout_vllm import VllmSampler, VllmSamplingError, _exchange, _load_options, _pieces
 from alignment.samplers import open_sampler
 from server.errors import EngineStartError
 
@@ -72,6 +72,18 @@ def test_senseless_samplers_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="can't sample"):
         VllmSampler(policy, block_pictures, max_new_tokens=length, gpu_memory_share=share)
+
+
+def test_vllm_loads_what_the_policy_was_loaded_from(policy: Policy) -> None:
+    """In the same dtype and with the same processor; log-probabilities after temperature."""
+    options = {"size": {"longest_edge": 100}}
+    policy.base = replace(policy.base, revision="abc", processor_options=options)
+    found = _load_options(policy, 0.3)
+    assert (found.dtype, found.revision) == ("float32", "abc")
+    assert found.further["mm_processor_kwargs"] == options
+    assert found.further["gpu_memory_utilization"] == 0.3
+    assert found.further["enable_mm_embeds"] is True
+    assert found.further["logprobs_mode"] == "processed_logprobs"
 
 
 def test_pieces_are_bounded_and_no_module_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
