@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks.capabilities.cli import capabilities
 from benchmarks.capabilities.run import RECORD_NAME
 from benchmarks.endpoint import Endpoint
+from benchmarks.errors import MeasurementError
 from benchmarks.records import write_record
 from benchmarks.replay import TextField
 from benchmarks.tables import served_tables, show, throughput_tables
@@ -159,6 +160,56 @@ def ppo_step(
             on_round=lambda: progress.advance(task),
         )
     _finish(record, ppo_step_tables(record), out, console)
+
+
+@app.command
+def robustness(
+    data: Annotated[Path, Parameter(help="Folder with a manifest.jsonl.")],
+    *,
+    model: Annotated[str | None, Parameter(help="What to serve (default: the reference).")] = None,
+    url: Annotated[str | None, Parameter(help="A running server, instead of a model.")] = None,
+    split: str = "test",
+    threshold: Annotated[float, Parameter(help="Where the verdict turns.")] = 0.5,
+    margin: Annotated[float, Parameter(help="How far from it a flip is serious.")] = 0.1,
+    clients: int = 8,
+    seed: int = 2024,
+    resamples: Annotated[int, Parameter(help="Bootstrap draws for 95% intervals.")] = 1000,
+    limit: Annotated[int | None, Parameter(help="So many pictures, at random.")] = None,
+    api_key: Annotated[str | None, Parameter(env_var="OPENAI_API_KEY")] = None,
+    out: Annotated[Path, Parameter(help="Folder for the record file.")] = _RECORDS,
+) -> None:
+    """Whether a verdict survives saving the picture anew, resizing, cropping and the like."""
+    from benchmarks.robustness import RobustnessConfig, run_robustness, serve_and_run
+    from benchmarks.robustness_tables import robustness_tables
+
+    console = Console()
+    config = RobustnessConfig(split, threshold, margin, clients, seed, resamples, limit)
+    if url is None:
+        record = serve_and_run(config, data, model, console=console)
+    elif model is not None:
+        raise MeasurementError("a running server has its model; give --url or --model")
+    else:
+
+        async def run() -> dict[str, Any]:
+            async with Endpoint(url, api_key=api_key) as endpoint:
+                return await run_robustness(config, data, endpoint, console=console)
+
+        record = asyncio.run(run())
+    _finish(record, robustness_tables(record), out, console)
+
+
+@app.command
+def histograms(
+    records: Annotated[list[Path], Parameter(help="Records of `served`, drawn side by side.")],
+    *,
+    out: Annotated[Path, Parameter(help="The picture to write.")] = Path("p-unsafe.png"),
+    name: Annotated[list[str] | None, Parameter(help="What to call each record.")] = None,
+) -> None:
+    """Draw how P(unsafe) is spread over safe and unsafe examples, e.g. before and after."""
+    from benchmarks.histograms import write_histograms
+
+    write_histograms(records, out, names=name)
+    print(out)
 
 
 def _record(run: Path) -> Path:

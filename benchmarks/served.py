@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alignment.data.manifest import read_image_set
 from benchmarks.endpoint import Endpoint
 from benchmarks.errors import MeasurementError
+from benchmarks.progress import counting_progress
 from benchmarks.records import DataOrigin, build_record
 from benchmarks.replay import TextField, replay_images, replay_texts, text_of
 from benchmarks.served_figures import Replayed, measure
@@ -47,7 +47,7 @@ async def run_served(
         raise MeasurementError(f"the split {config.split!r} has no examples")
     texts = [text_of(example, config.text) for example in examples]
     model_version = await endpoint.model_version()
-    with _progress(console) as progress:
+    with counting_progress(console) as progress:
         task = progress.add_task("images", total=len(examples))
         by_image = await replay_images(
             endpoint,
@@ -84,21 +84,11 @@ async def run_served(
         measurements=[
             {
                 "id": one.example.id,
+                "label": one.example.label,
                 "text": one.text,
                 "image": dataclasses.asdict(one.by_image),
                 "by_text": dataclasses.asdict(one.by_text),
             }
             for one in replayed
         ],
-    )
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
     )

@@ -52,13 +52,16 @@ class Spread:
 
 def auc(is_unsafe: NDArray[np.bool_], p_unsafe: NDArray[np.float64]) -> float | None:
     """Area under the ROC curve of `p_unsafe` over the examples that have one (not NaN)."""
-    from sklearn.metrics import roc_auc_score
+    # Mann and Whitney's U, many times quicker than a curve: it is computed for every draw.
+    from scipy.stats import rankdata  # type: ignore[import-untyped]
 
     answered = ~np.isnan(p_unsafe)
     labels = is_unsafe[answered]
-    if labels.all() or not labels.any():
+    unsafe, safe = int(labels.sum()), int((~labels).sum())
+    if not unsafe or not safe:
         return None
-    return float(roc_auc_score(labels, p_unsafe[answered]))
+    ranks = rankdata(p_unsafe[answered])[labels].sum()
+    return float((ranks - unsafe * (unsafe + 1) / 2) / (unsafe * safe))
 
 
 def share(hits: NDArray[np.bool_]) -> float | None:

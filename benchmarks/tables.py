@@ -10,7 +10,7 @@ from rich.table import Table
 def served_tables(record: Mapping[str, Any]) -> list[Table]:
     """The tables of a `served` record."""
     figures = record["figures"]
-    judged = Table(title=_title(record), title_justify="left")
+    judged = Table(title=title_of(record), title_justify="left")
     for column in ("judgement", "images", "texts", "gap (texts - images)"):
         judged.add_column(column)
     images, texts = figures["images"], figures["texts"]
@@ -26,7 +26,12 @@ def served_tables(record: Mapping[str, Any]) -> list[Table]:
         estimate(texts["alignment"]),
         estimate(figures["alignment_gap"], signed=True),
     )
-    for label, key in (("safe judged safe", "specificity"), ("no answer", "no_answer_rate")):
+    for label, key in (
+        ("safe judged safe", "specificity"),
+        ("balanced accuracy", "balanced_accuracy"),
+        ("calibration error", "ece"),
+        ("no answer", "no_answer_rate"),
+    ):
         judged.add_row(label, estimate(images[key]), estimate(texts[key]), "")
     judged.add_row("refused requests", str(images["failed"]), str(texts["failed"]), "")
     judged.add_row(
@@ -35,6 +40,12 @@ def served_tables(record: Mapping[str, Any]) -> list[Table]:
         latency(figures["text_latency_ms"]),
         "",
     )
+    styles = Table(title="images by style", title_justify="left")
+    for column in ("style", "AUC of P(unsafe)", "balanced accuracy", "calibration error"):
+        styles.add_column(column)
+    for style, found in figures["images_by_style"].items():
+        keys = ("auc", "balanced_accuracy", "ece")
+        styles.add_row(style, *(estimate(found[key]) for key in keys))
     seen = figures["recognition"]
     recognised = Table(
         title=f"recognition in {seen['examples']} images that do more than hint",
@@ -51,13 +62,13 @@ def served_tables(record: Mapping[str, Any]) -> list[Table]:
     )
     recognised.add_row("concept", str(seen["unsafe"]), estimate(seen["concept_top1"]))
     recognised.add_row("concept, balanced", str(seen["unsafe"]), estimate(seen["concept_balanced"]))
-    return [judged, recognised]
+    return [judged, styles, recognised]
 
 
 def throughput_tables(record: Mapping[str, Any]) -> list[Table]:
     """The table of a `throughput` record."""
     figures, config = record["figures"], record["config"]
-    table = Table(title=_title(record), title_justify="left")
+    table = Table(title=title_of(record), title_justify="left")
     for column in ("median (lowest - highest round)", "raw vLLM", "endpoint", "endpoint vs raw"):
         table.add_column(column)
     for label, key in (("all at once", "at_once"), (f"{config['clients']} a call", "by_clients")):
@@ -114,7 +125,8 @@ def latency(found: Mapping[str, float] | None) -> str:
     return "unknown" if found is None else f"{found['p50']:.0f} / {found['p95']:.0f}"
 
 
-def _title(record: Mapping[str, Any]) -> str:
+def title_of(record: Mapping[str, Any]) -> str:
+    """What was measured: the benchmark, the data and the model."""
     data = record["data"]
     return (
         f"{record['benchmark']}: {data['name']} ({data['split']}, {data['examples']} examples), "

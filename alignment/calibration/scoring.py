@@ -54,16 +54,12 @@ def equal_mass_bins(hits: Mask, p: Floats, *, bins: int = BINS) -> tuple[Bin, ..
 
     A bin's bounds are its lowest and its highest probability.
     """
-    if not p.size:
-        return ()
-    values, place, counts = np.unique(p, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts + 1) / 2  # of the middle of each value's examples
-    of_value = (ranks * bins / p.size).astype(np.intp)
-    found = []
-    for number in np.unique(of_value):
-        inside = values[of_value == number]
-        found.append(_bin(hits, p, of_value[place] == number, float(inside[0]), float(inside[-1])))
-    return tuple(found)
+    of = _mass_bin_of(p, bins)
+    return tuple(
+        _bin(hits, p, inside, float(p[inside].min()), float(p[inside].max()))
+        for number in np.unique(of)
+        if (inside := of == number).any()
+    )
 
 
 def expected_error(bins: tuple[Bin, ...]) -> float | None:
@@ -73,8 +69,12 @@ def expected_error(bins: tuple[Bin, ...]) -> float | None:
 
 
 def calibration_error(hits: Mask, p: Floats) -> float | None:
-    """The expected calibration error over bins of equal mass."""
-    return expected_error(equal_mass_bins(hits, p))
+    """The expected calibration error over bins of equal mass; None of nothing."""
+    if not p.size:
+        return None
+    # A bin's error times its examples is how far its probabilities and its hits add up apart.
+    apart = np.bincount(_mass_bin_of(p, BINS), weights=p - hits)
+    return float(np.abs(apart).sum()) / p.size
 
 
 def error_by_chance(p: Floats, *, seed: int) -> float | None:
@@ -136,6 +136,13 @@ def best_threshold(hits: Mask, p: Floats) -> Threshold | None:
     best = np.flatnonzero(reached >= reached.max() - 1e-12)
     chosen = min(best.tolist(), key=lambda index: abs(at[index] - 0.5))
     return Threshold(float(at[chosen]), float(reached[chosen]))
+
+
+def _mass_bin_of(p: Floats, bins: int) -> NDArray[np.intp]:
+    """Each example's bin of equal mass (N): that of the middle rank among its equals."""
+    _, place, counts = np.unique(p, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts + 1) / 2
+    return np.asarray((ranks * bins / max(1, p.size)).astype(np.intp)[place], dtype=np.intp)
 
 
 def _bin(hits: Mask, p: Floats, inside: Mask, low: float, high: float) -> Bin:

@@ -61,6 +61,9 @@ def test_alignment_gap_and_specificity_by_hand() -> None:
     assert figures.texts.alignment.value == 1.0
     assert figures.alignment_gap.value == 0.75
     assert figures.images.specificity.value == 0.5
+    assert figures.images.balanced_accuracy.value == pytest.approx(0.375)
+    # Each of the five answers is a bin: off by 0.3, 0.8, 0.6, 0.1 and 0.6.
+    assert figures.images.ece.value == pytest.approx(2.4 / 5)
     assert figures.images.no_answer_rate.value == pytest.approx(1 / 6)
     # Unsafe 0.7, 0.2, 0.4 against safe 0.1, 0.6: four of six pairs in order.
     assert figures.images.auc.value == pytest.approx(4 / 6)
@@ -122,3 +125,14 @@ def test_refused_inputs_are_counted_and_are_never_safe() -> None:
 def test_nothing_replayed_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing was replayed"):
         measure([], seed=1, resamples=10)
+
+
+def test_styles_are_measured_apart() -> None:
+    icon = REPLAY[0].example.model_copy(update={"id": "icon", "style": "icon"})
+    found = measure(
+        [*REPLAY, Replayed(icon, "icon", judged(0.9), judged(0.9))], seed=1, resamples=9
+    )
+    assert set(found.images_by_style) == {"icon", "photo"}
+    assert found.images_by_style["photo"].alignment.value == 0.25
+    assert found.images_by_style["icon"].alignment.value == 1.0
+    assert found.images_by_style["icon"].balanced_accuracy.value is None

@@ -80,6 +80,8 @@ def test_every_example_is_in_one_bin(said: list[tuple[bool, float]], bins: int) 
         assert sum(one.count for one in found) == len(said)
         assert sum(one.count * one.share for one in found) == pytest.approx(hits.sum())
         error = expected_error(found)
+        if found == equal_mass_bins(hits, p):
+            assert calibration_error(hits, p) == pytest.approx(error)
         assert error is not None
         assert 0.0 <= error <= 1.0
 
