@@ -15,13 +15,17 @@ DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test lint format install clean
+.PHONY: help serve align test lint format install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(SERVE_STAMP) ## Serve the reference model (HOST=127.0.0.1 PORT=8000, ARGS="more options")
 	exec $(BIN)/sightward serve --host $(HOST) --port $(PORT) $(ARGS)
+
+# torch's own OpenMP stalls where cores are shared; Intel's, from the environment, gives them back.
+align: $(DEV_STAMP) ## Align the reference model by PPO on the drawings that ship (ARGS="--run FOLDER")
+	LD_PRELOAD=$(wildcard $(VENV)/lib/libiomp5.so) KMP_BLOCKTIME=5 $(BIN)/python -m alignment align $(ARGS)
 
 test: $(DEV_STAMP) ## Run every test, the ones on a real vLLM engine too (ARGS="pytest options")
 	$(BIN)/python -m pytest $(ARGS)

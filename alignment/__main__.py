@@ -4,6 +4,7 @@ import sys
 
 from cyclopts import App
 
+from alignment.commands.align import align
 from alignment.commands.calibrate import calibrate
 from alignment.commands.compare import compare
 from alignment.commands.dpo import dpo
@@ -16,6 +17,7 @@ from alignment.commands.supervised import instruct, pretrain
 from server.errors import SightwardError
 
 app = App(name="alignment", help="Train and align VLMs, offline.")
+app.command(align)
 app.command(pretrain)
 app.command(instruct)
 app.command(sft)
