@@ -217,7 +217,10 @@ class _Bench:
 def _figures(
     rounds: Sequence[Round], ours: OursContender, three_models: ThreeModelsContender
 ) -> dict[str, Any]:
-    sides = {"ours": ours, "three_models": three_models}
+    sides: dict[str, OursContender | ThreeModelsContender] = {
+        "ours": ours,
+        "three_models": three_models,
+    }
     figures: dict[str, Any] = {
         side: {
             "seconds": {

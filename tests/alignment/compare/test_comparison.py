@@ -28,7 +28,6 @@ from alignment.recipes_alignment import SftRecipe
 from alignment.responses.factory import classifier
 from alignment.run_identity import OtherRunError
 
-
 NO_DOMAIN = Domain(None, None)
 
 
