@@ -72,14 +72,13 @@ def carry_out(order: RunOrder) -> None:
 
 def train(order: RunOrder) -> None:
     """Train the run to its end; one that has ended is left as it is."""
-    from alignment.commands.starting import read_pictures
-    from alignment.data.manifest import read_image_set
+    from alignment.commands.starting import read_data, read_pictures
     from alignment.policy_base import load_base
     from alignment.recipe_book.registry import recipe_named
 
     whole = recipe_named(order.recipe)
     recipe = recipe_of(whole, order.method, seed=order.seed, steps=order.steps)
-    images = read_image_set(order.data)
+    images = read_data(str(order.data))
     base = load_base(order.model, dtype=whole.dtype, processor_options=whole.processor_options)
     pictures = read_pictures(base, images, views=recipe.views, seed=order.view_seed)
     _train(recipe, images, base, pictures, order.run)
