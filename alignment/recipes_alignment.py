@@ -73,7 +73,7 @@ REFERENCE_LORA = LoraShape(r=8, alpha=16, from_layer=15)
 # Divisible by the group size of the methods that compare answers to one prompt.
 REFERENCE_MIX = PromptMix(pictures=24, words=4, general=4)
 """What a step of every method asks the reference VLM."""
-REFERENCE_STEPS = 32
+REFERENCE_STEPS = 24
 
 
 def s1_sft() -> SftRecipe:
