@@ -9,6 +9,7 @@ from typing import Any
 from server.errors import SightwardError
 
 IDENTITY_NAME = "run.json"
+METRICS_NAME = "metrics.jsonl"
 
 
 class OtherRunError(SightwardError):

@@ -28,14 +28,13 @@ from alignment.features import FeatureReader, build_features
 from alignment.optimizer import MasterAdamW
 from alignment.packing import Conversation, PackedBatch, Packer
 from alignment.recipes import SupervisedRecipe
+from alignment.run_identity import METRICS_NAME as METRICS_NAME
 from alignment.tasks import TurnMaker
 from server.concepts.probes import load_probes
 from server.concepts.taxonomy import load_taxonomy
 from server.errors import SightwardError
 from server.vlm.base import base_config, base_model, base_tokenizer
 from server.vlm.model import SightwardForConditionalGeneration
-
-METRICS_NAME = "metrics.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
