@@ -15,12 +15,11 @@ Legend in `alignment.experience`; V vocabulary.
 
 import copy
 import random
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from torch import Tensor, nn
 
 from alignment.advantages import Advantages
@@ -31,6 +30,7 @@ from alignment.optimizer import MasterAdamW
 from alignment.policy_base import PolicyBase
 from alignment.policy_config import LoraShape, PolicyConfig
 from alignment.policy_inputs import Encoded, EncodedPrompt, PaddedBatch, pad
+from alignment.policy_roles import lora_config
 from alignment.policy_value import ValueHead
 from alignment.policy_vision import PictureReader
 from alignment.ppo_recipe import PpoRecipe
@@ -282,17 +282,8 @@ class ThreeModelLearner:
 def _with_lora(base: PolicyBase, shape: LoraShape) -> Any:
     """A copy of the base's model with one adapter on its language model."""
     model = copy.deepcopy(base.model)
-    layers = "|".join(re.escape(target) for target in shape.targets)
     get_peft_model(
-        model,
-        LoraConfig(
-            r=shape.r,
-            lora_alpha=shape.alpha,
-            lora_dropout=shape.dropout,
-            target_modules=rf"{re.escape(base.decoder_name)}\.(?:.*\.)?(?:{layers})",
-        ),
-        adapter_name=_ADAPTER,
-        autocast_adapter_dtype=False,
+        model, lora_config(base, shape), adapter_name=_ADAPTER, autocast_adapter_dtype=False
     )
     dtype = next(base.model.parameters()).dtype
     for parameter in _lora_of(model).values():

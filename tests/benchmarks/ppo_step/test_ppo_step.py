@@ -23,7 +23,8 @@ from benchmarks.ppo_step.run import PpoStepConfig, run_ppo_step
 from benchmarks.ppo_step.tables import ppo_step_tables
 from benchmarks.ppo_step.watch import StepWatch, weights_gib
 
-SMALL = LoraShape(r=4, alpha=8)
+# Of the two layers of a tiny model the upper one, and both.
+UPPER, BOTH = LoraShape(r=4, alpha=8, from_layer=1), LoraShape(r=4, alpha=8)
 
 
 class CoinClassifier:
@@ -59,10 +60,10 @@ def make_tiny(
     return make
 
 
-def recipe(**changes: Any) -> PpoRecipe:
+def recipe(lora: LoraShape = BOTH, **changes: Any) -> PpoRecipe:
     return replace(
         reference_ppo(),
-        policy=PolicyConfig(policy=SMALL, value=SMALL, length_multiple=8),
+        policy=PolicyConfig(policy=lora, value=lora, length_multiple=8),
         mix=PromptMix(pictures=4, words=2, general=2),
         max_new_tokens=4,
         minibatch_size=8,
@@ -97,14 +98,15 @@ def gradients(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     return seen
 
 
-@pytest.mark.parametrize("family", ["reference", "llava"])
+@pytest.mark.parametrize(("family", "lora"), [("reference", UPPER), ("llava", BOTH)])
 def test_both_learn_the_same_from_the_same_answers(
     make_tiny: Callable[[str], PolicyBase],
     family: str,
+    lora: LoraShape,
     tmp_path: Path,
     gradients: list[dict[str, Tensor]],
 ) -> None:
-    chosen = recipe()
+    chosen = recipe(lora)
     base = make_tiny(family)
     three_models = ThreeModelsContender(base, chosen, CoinClassifier())
     ours = OursContender(base, chosen, CoinClassifier())
