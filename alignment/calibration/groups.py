@@ -2,7 +2,8 @@
 
 A group is a judgement (yes or no) or names (which category, which concept), about pictures or about
 words. For names, "likely" is the share of the likeliest name and "true" whether that is the right
-one; the Brier score is over all names, in [0, 2].
+one; the Brier score is over all names, in [0, 2]. Values that don't lower the log-loss of answers
+they were not fitted on are left out: then the group stays as the model gave it.
 
 N answers, K names.
 """
@@ -51,8 +52,10 @@ _LEAST_SHARE = 1e-7
 class Quality:
     """How good probabilities are; `ece_by_chance` is what right ones would show.
 
-    `accuracy` is balanced over the labels, at the served threshold, for a judgement; for names it
-    is the share of likeliest names that are right. `best` is of the judgement alone.
+    Draws with repetition scatter more than the data, so the interval of a small `ece` lies high and
+    may lie above it. `accuracy` is balanced over the labels, at the served threshold, for a
+    judgement; for names it is the share of likeliest names that are right. `best` is of the
+    judgement alone.
     """
 
     ece: Estimate
@@ -95,10 +98,13 @@ def fit_judgement_group(
     folds = _folds(group, groups, is_unsafe, settings)
     has_bias = bias_helps(is_unsafe, p_unsafe, folds)
     after = cross_fitted_judgement(is_unsafe, p_unsafe, folds, has_bias=has_bias)
+    values = fit_judgement(is_unsafe, p_unsafe, has_bias=has_bias)
+    if not _is_less(log_loss(is_unsafe, after), log_loss(is_unsafe, p_unsafe)):
+        values, after = JudgementCalibration(), p_unsafe
     bootstrap = Bootstrap(groups, seed=settings.seed, resamples=settings.resamples)
     return GroupFit(
         group=group,
-        values=fit_judgement(is_unsafe, p_unsafe, has_bias=has_bias),
+        values=values,
         examples=len(said),
         no_answer=len(answers) - len(said),
         before=_judgement_quality(is_unsafe, p_unsafe, bootstrap, settings.seed),
@@ -128,10 +134,12 @@ def fit_names_group(
     is_unsafe = np.array([answer.item.is_unsafe for answer in said], dtype=np.bool_)
     folds = _folds(group, groups, is_unsafe, settings)
     bootstrap = Bootstrap(groups, seed=settings.seed, resamples=settings.resamples)
-    after = cross_fitted_names(shares, truth, folds)
+    values, after = fit_names(shares, truth), cross_fitted_names(shares, truth, folds)
+    if not _is_less(_names_log_loss(after, truth), _names_log_loss(shares, truth)):
+        values, after = NamesCalibration(), shares
     return GroupFit(
         group=group,
-        values=fit_names(shares, truth),
+        values=values,
         examples=len(said),
         no_answer=len(named) - len(said),
         before=_names_quality(shares, truth, bootstrap, settings.seed),
@@ -172,10 +180,19 @@ def _names_quality(
         ece=bootstrap.estimate(lambda drawn: calibration_error(is_right[drawn], sureness[drawn])),
         ece_by_chance=_known(error_by_chance(sureness, seed=seed)),
         brier=float(np.mean(((shares - right) ** 2).sum(axis=1))),
-        log_loss=float(-np.mean(np.log(np.clip(shares[rows, truth], _LEAST_SHARE, 1.0)))),
+        log_loss=_names_log_loss(shares, truth),
         accuracy=float(is_right.mean()),
         best=None,
     )
+
+
+def _names_log_loss(shares: Floats, truth: NDArray[np.intp]) -> float:
+    said = shares[np.arange(truth.size), truth]
+    return float(-np.mean(np.log(np.clip(said, _LEAST_SHARE, 1.0))))
+
+
+def _is_less(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and one < other
 
 
 def _right(answer: RawAnswer, names_of: NamesOf) -> str | None:

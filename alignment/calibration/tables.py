@@ -41,6 +41,8 @@ def calibration_tables(fit: CalibrationFit, *, title: str) -> list[Table]:
 
 
 def _values(group: GroupFit[JudgementCalibration] | GroupFit[NamesCalibration]) -> str:
+    if group.values == type(group.values)():
+        return "nothing helps"
     bias = getattr(group.values, "bias", 0.0)
     return f"T {group.values.temperature:.3f}" + (f", bias {bias:+.3f}" if bias else "")
 

@@ -239,6 +239,27 @@ async def test_too_little_to_fit_on_names_the_group(images: ImageSet) -> None:
         fit_all(await ask(few, engine()), FitSettings(folds=5, resamples=2))
 
 
+async def test_what_is_right_already_is_left_alone(images: ImageSet) -> None:
+    def exact(question: Question) -> Answer:
+        says_unsafe = oversure(question).option_mass["no"] > 0.5
+        p_unsafe = 13 / 21 if says_unsafe else 3 / 27  # as often as they are unsafe
+        share = {"Hate": p_unsafe}
+        return Answer({"yes": 1 - p_unsafe, "no": p_unsafe}, Recognition(share, 1 - p_unsafe))
+
+    train = fitting_split(images, "train")
+    asked = await ask(train, engine(exact))
+    found = {
+        p: [one.item.is_unsafe for one in asked.pictures if one.p_unsafe == pytest.approx(p)]
+        for p in (13 / 21, 3 / 27)
+    }
+    assert {p: sum(labels) / len(labels) for p, labels in found.items()} == pytest.approx(
+        {p: p for p in found}
+    )
+    judgement = fit_all(replace(asked, words=[]), SETTINGS).pictures.judgement
+    assert judgement.values == JudgementCalibration()
+    assert judgement.after == judgement.before
+
+
 async def test_words_need_not_be_asked_about(images: ImageSet) -> None:
     train = fitting_split(images, "train")
     asked = await ask(train, engine())
