@@ -27,8 +27,11 @@ def merged_modules(policy: Policy) -> Iterator[dict[str, Tensor]]:
     is not linear.
     """
     model = policy.base.model
+    # The value's adapter may begin below the policy's.
     adapted = {
-        name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, BaseTunerLayer) and _ADAPTER in module.lora_A
     }
     for name, module in adapted.items():
         if not isinstance(module, Linear):

@@ -73,3 +73,16 @@ def test_merging_leaves_the_policy_as_it_was(make_base: Callable[..., PolicyBase
     for value in merged(policy).values():
         assert value.isfinite().all()
     assert all(torch.equal(before[name], now) for name, now in policy.state_dict().items())
+
+
+@pytest.mark.parametrize(("policy_from", "value_from"), [(1, 0), (0, 1)])
+def test_adapters_may_begin_at_different_layers(
+    make_base: Callable[..., PolicyBase], policy_from: int, value_from: int
+) -> None:
+    config = PolicyConfig(
+        policy=LoraShape(r=2, alpha=2, from_layer=policy_from),
+        value=LoraShape(r=2, alpha=2, from_layer=value_from),
+    )
+    policy = moved(Policy(make_base("reference"), config))
+    layers = {name.split("layers.")[1][0] for name in merged(policy)}
+    assert layers == {str(number) for number in range(policy_from, 2)}
