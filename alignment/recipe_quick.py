@@ -8,7 +8,7 @@ from alignment.prompt_sampler import PromptMix
 
 
 def quick_ppo() -> PpoRecipe:
-    """28 steps on the icon set: less than 15 minutes on two CPU cores.
+    """28 steps of 32 answers, for pictures as many as the icon set has.
 
     Against `reference_ppo` it saves where a first look loses least: one pass over each rollout,
     shorter answers, two views a picture, and adapters in the upper layers alone, so that the layers

@@ -16,7 +16,8 @@ _FIGURES = ("auc", "balanced", "unsafe", "safe", "no_answer")
 def align(*, run: Path = Path("runs/align"), steps: int | None = None) -> None:
     """Align the reference VLM by PPO on the icon set, and test it on the open set.
 
-    Nothing is downloaded. Both sets are drawings that ship and share no symbol.
+    Nothing is downloaded. Both sets are drawings that ship and share no symbol. Of the icon set
+    come the symbols that many packages draw.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def align(*, run: Path = Path("runs/align"), steps: int | None = None) -> None:
         Fewer or more than the recipe's 28.
     """
     from alignment.curves import read_curves
-    from alignment.data.icon_set import read_icon_set
+    from alignment.data.icon_set import read_icon_set, recurring
     from alignment.plot import plot_runs
     from alignment.policy import Policy
     from alignment.policy_base import load_base
@@ -39,7 +40,7 @@ def align(*, run: Path = Path("runs/align"), steps: int | None = None) -> None:
     recipe = quick_ppo()
     if steps is not None:
         recipe = replace(recipe, steps=steps)
-    checkpoint, images = assemble(), read_icon_set()
+    checkpoint, images = assemble(), recurring(read_icon_set())
     # A policy that has learnt nothing is its base, bit for bit. Each is loaded anew: adapters stay
     # in the base that they were put into.
     before = _figures(Policy(load_base(checkpoint), recipe.policy), seed=recipe.seed)

@@ -6,6 +6,7 @@ Every picture is of the split ``train``. None is a variant of a picture of the o
 what was learnt here.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +29,20 @@ def icon_set_folder() -> Path:
 def read_icon_set() -> ImageSet:
     """Read and check the shipped set. Raises `ManifestError` if it was damaged."""
     return read_image_set(icon_set_folder(), name="icon-set")
+
+
+def recurring(images: ImageSet, *, unsafe: int = 6, safe: int = 2) -> ImageSet:
+    """Only the symbols of which the set has at least so many drawings.
+
+    What one package's bomb teaches helps with another's bomb, and with little else: a short run
+    sees most of the other symbols once and has nothing to use it on.
+    """
+    drawings = Counter((example.group, example.unsafe) for example in images.examples)
+    return images.with_examples(
+        example
+        for example in images.examples
+        if drawings[example.group, example.unsafe] >= (unsafe if example.unsafe else safe)
+    )
 
 
 def symbol_of(example: Example) -> frozenset[str]:

@@ -14,6 +14,7 @@ from alignment.data.icon_set import (
     HeldOutSymbols,
     icon_set_folder,
     read_icon_set,
+    recurring,
     symbol_of,
 )
 from alignment.data.manifest import ImageSet
@@ -123,3 +124,15 @@ def test_it_was_built_from_the_list_of_names_that_ships(icon_set: ImageSet) -> N
 @pytest.mark.parametrize("name", ["icon_set", "icon-set"])
 def test_it_opens_by_its_name(name: str, icon_set: ImageSet) -> None:
     assert open_image_set(name).sha256 == icon_set.sha256
+
+
+def test_symbols_drawn_seldom_can_be_left_out(icon_set: ImageSet) -> None:
+    kept = recurring(icon_set, unsafe=6, safe=2)
+    drawings = Counter((example.group, example.unsafe) for example in kept.examples)
+    all_drawings = Counter((example.group, example.unsafe) for example in icon_set.examples)
+
+    assert {label for _, label in drawings} == {False, True}
+    assert all(count >= (6 if unsafe else 2) for (_, unsafe), count in drawings.items())
+    assert drawings == {
+        key: count for key, count in all_drawings.items() if count >= (6 if key[1] else 2)
+    }
