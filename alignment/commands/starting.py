@@ -99,7 +99,12 @@ class Start(Generic[MethodRecipeT]):
 
         machine = measure_machine()
         config, positions = read_config(self.source), self._picture_positions()
-        layout = Layout.of(self.recipe, positions, is_reference_vlm=self.model is None)
+        layout = Layout.of(
+            self.recipe,
+            positions,
+            is_reference_vlm=self.model is None,
+            processes=int(os.environ.get("WORLD_SIZE", "1")),
+        )
         estimated = estimate(
             config,
             self.recipe,

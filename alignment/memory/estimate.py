@@ -68,8 +68,9 @@ class Layout:
         picture_positions: int,
         *,
         is_reference_vlm: bool = False,
+        processes: int = 1,
     ) -> "Layout":
-        """What a recipe asks for when a picture takes `picture_positions`.
+        """What a recipe asks of one of `processes` when a picture takes `picture_positions`.
 
         The reference VLM's features lie on disk, so none are kept.
         """
@@ -77,12 +78,13 @@ class Layout:
         if isinstance(recipe, PpoRecipe):
             pictures = (recipe.mix.pictures + recipe.mix.general) * recipe.group_size
             words = recipe.mix.words * recipe.group_size
+            sampled = -(-max(pictures, words) // processes)
             length = _rounded(prompt + recipe.max_new_tokens, recipe.policy.length_multiple)
             return cls(
                 learn_rows=recipe.micro_batch_size,
                 learn_positions=length,
                 roles=2 if recipe.advantages == "gae" else 1,
-                sample_rows=max(pictures, words),
+                sample_rows=sampled,
                 sample_positions=length,
                 pictures=pictures,
                 picture_positions=picture_positions,
@@ -142,7 +144,7 @@ class MemoryEstimate:
                 return "gradient_checkpointing"
             if layout.learn_rows > 1:
                 return "micro_batch_size"
-        return "r"
+        return "lora_r"
 
 
 def estimate(

@@ -38,6 +38,9 @@ def outline_of(config: Any, *, name: str, dtype: str, on_gpu: bool) -> PolicyBas
     """
     from transformers import AttentionInterface, AutoModelForImageTextToText
 
+    from server.vlm.plugin import register_with_transformers
+
+    register_with_transformers()
     AttentionInterface.register(_FLASH, _flash_like)
     try:
         with torch.device("meta"):
@@ -69,14 +72,14 @@ def parameter_bytes(parameters: Iterable[nn.Parameter]) -> int:
 def kept_for_backward(base: PolicyBase, *, rows: int, positions: int) -> int:
     """Bytes that autograd keeps of one pass of the language model, adapters attached.
 
-    `base` is an outline whose decoder has LoRA layers that require gradients.
+    `base` is an outline (or a model), its language model with LoRA layers that require gradients.
     """
     body = getattr(base.decoder, "model", base.decoder)
     weight = next(body.parameters())
-    with torch.device("meta"):
-        embeddings = torch.empty(rows, positions, weight_width(base), dtype=weight.dtype)
+    with weight.device:
+        embeddings = torch.zeros(rows, positions, weight_width(base), dtype=weight.dtype)
         # A mask of four axes is taken as it is; any other is looked into, and has no values here.
-        mask = torch.empty(rows, 1, positions, positions, dtype=weight.dtype)
+        mask = torch.zeros(rows, 1, positions, positions, dtype=weight.dtype)
     # Dropout keeps what it dropped.
     body.train()
     weights = {weight.untyped_storage()._cdata for weight in body.parameters()}
