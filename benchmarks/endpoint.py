@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from server.errors import SightwardError
 
 _TIMEOUT = httpx2.Timeout(120.0, connect=5.0)
+# Servers close idle connections after some seconds (Uvicorn: 5). One that is reused at that very
+# moment loses its request, which would end a whole run.
+_KEEP_IDLE_S = 1.0
 
 
 class EndpointError(SightwardError):
@@ -74,7 +77,7 @@ class Endpoint:
             base_url=self._url,
             headers={"authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=_TIMEOUT,
-            limits=httpx2.Limits(max_connections=max_connections),
+            limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=_KEEP_IDLE_S),
             transport=transport,
         )
 

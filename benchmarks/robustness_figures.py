@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.stats import Bootstrap, Estimate, Indices, share
+from benchmarks.resampling import CountBootstrap
+from benchmarks.stats import Bootstrap, Estimate, Indices
 
 Floats = NDArray[np.float64]
 
@@ -76,6 +77,7 @@ def measure_robustness(
     if not perturbed.before.size:
         raise ValueError("no pictures were changed")
     bootstrap = Bootstrap(perturbed.groups, seed=seed, resamples=resamples)
+    counts = CountBootstrap(perturbed.groups, seed=seed, resamples=resamples)
     before, after = perturbed.before[:, None], perturbed.after
     is_pair = ~np.isnan(before) & ~np.isnan(after)
     flipped = is_pair & ((before >= threshold) != (after >= threshold))
@@ -92,10 +94,8 @@ def measure_robustness(
                 pairs=int(is_pair[:, column].sum()),
                 lost=int((~np.isnan(perturbed.before) & np.isnan(after[:, column])).sum()),
                 beyond_margin=int(is_far[:, column].sum()),
-                flips=_share_among(bootstrap, flipped[:, [column]], is_pair[:, [column]]),
-                flips_beyond_margin=_share_among(
-                    bootstrap, flipped[:, [column]], is_far[:, [column]]
-                ),
+                flips=_share_among(counts, flipped[:, [column]], is_pair[:, [column]]),
+                flips_beyond_margin=_share_among(counts, flipped[:, [column]], is_far[:, [column]]),
                 mean_abs_shift=_mean_among(
                     bootstrap, np.abs(shift[:, [column]]), is_pair[:, [column]]
                 ),
@@ -104,11 +104,11 @@ def measure_robustness(
             )
             for column, name in enumerate(perturbed.names)
         ),
-        flips=_share_among(bootstrap, flipped[:, real], is_pair[:, real]),
-        flips_beyond_margin=_share_among(bootstrap, flipped[:, real], is_far[:, real]),
+        flips=_share_among(counts, flipped[:, real], is_pair[:, real]),
+        flips_beyond_margin=_share_among(counts, flipped[:, real], is_far[:, real]),
         mean_abs_shift=_mean_among(bootstrap, np.abs(shift[:, real]), is_pair[:, real]),
-        flipped_by_any=_any_among(bootstrap, flipped[:, real], is_pair[:, real]),
-        flipped_by_any_beyond_margin=_any_among(bootstrap, flipped[:, real], is_far[:, real]),
+        flipped_by_any=_any_among(counts, flipped[:, real], is_pair[:, real]),
+        flipped_by_any_beyond_margin=_any_among(counts, flipped[:, real], is_far[:, real]),
     )
 
 
@@ -125,9 +125,11 @@ def rank_correlation(one: Floats, other: Floats) -> float | None:
 
 
 def _share_among(
-    bootstrap: Bootstrap, hits: NDArray[np.bool_], among: NDArray[np.bool_]
+    bootstrap: CountBootstrap, hits: NDArray[np.bool_], among: NDArray[np.bool_]
 ) -> Estimate:
-    return bootstrap.estimate(lambda drawn: share(hits[drawn][among[drawn]]))
+    """The share of hits; where there is none, the interval says how few pictures that is of."""
+    found = (hits & among).sum(axis=1).astype(np.float64)
+    return (bootstrap.sum(found) / bootstrap.sum(among.sum(axis=1).astype(np.float64))).share()
 
 
 def _mean_among(bootstrap: Bootstrap, values: Floats, among: NDArray[np.bool_]) -> Estimate:
@@ -138,10 +140,14 @@ def _mean_among(bootstrap: Bootstrap, values: Floats, among: NDArray[np.bool_]) 
     return bootstrap.estimate(mean)
 
 
-def _any_among(bootstrap: Bootstrap, hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> Estimate:
-    is_hit = np.asarray((hits & among).any(axis=1), dtype=np.bool_)
-    counts = np.asarray(among.any(axis=1), dtype=np.bool_)
-    return bootstrap.estimate(lambda drawn: share(is_hit[drawn][counts[drawn]]))
+def _any_among(
+    bootstrap: CountBootstrap, hits: NDArray[np.bool_], among: NDArray[np.bool_]
+) -> Estimate:
+    return _share_among(
+        bootstrap,
+        np.asarray((hits & among).any(axis=1, keepdims=True), dtype=np.bool_),
+        np.asarray(among.any(axis=1, keepdims=True), dtype=np.bool_),
+    )
 
 
 def _rank_correlation(bootstrap: Bootstrap, before: Floats, after: Floats) -> Estimate:

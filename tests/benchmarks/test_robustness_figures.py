@@ -76,6 +76,13 @@ def test_intervals_contain_the_value() -> None:
     assert found.low <= found.value <= found.high
 
 
+def test_no_flip_among_few_pictures_is_no_proof_that_there_is_none() -> None:
+    cropped = measured().changes[2]
+    assert cropped.flips_beyond_margin.low == 0.0
+    # Two pictures: a share p shows itself in neither with (1 - p)^2 >= 0.025.
+    assert cropped.flips_beyond_margin.high == pytest.approx(1 - 0.025**0.5)
+
+
 def test_without_pictures_there_is_nothing_to_measure() -> None:
     with pytest.raises(ValueError, match="no pictures"):
         measure_robustness(
