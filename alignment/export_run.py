@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from alignment.run_identity import IDENTITY_NAME
 from alignment.trl_run import ADAPTER_NAME, is_finished
 from server.errors import SightwardError
 from server.vlm.assembly import assemble
-from server.vlm.references import MODEL_NAME
+from server.vlm.references import BASE, MODEL_NAME, reference_files
 
 _TRL_WEIGHTS = "adapter_model.safetensors"
 
@@ -85,10 +85,13 @@ def _find_base(name: str) -> str:
         return name
     label = Path(name).name
     if label.startswith(f"{MODEL_NAME}-"):
-        here = assemble()
-        if here.name != label:
-            raise LostBaseError(label, f"is another than the one here, {here.name}")
-        return str(here)
+        # A calibration changes the name, and no weight.
+        calibrated = reference_files(BASE)
+        for files in (calibrated, replace(calibrated, calibration=None)):
+            here = assemble(files=files)
+            if here.name == label:
+                return str(here)
+        raise LostBaseError(label, f"is another than the one here, {here.name}")
     if name.count("/") == 1 and name[0] not in "./~":
         return name
     raise LostBaseError(name, "is not there any more")

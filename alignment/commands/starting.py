@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 from cyclopts import Parameter
 
+from server.vlm.references import BASE, Reference, reference_named
+
 if TYPE_CHECKING:
     from alignment.data.manifest import Example, ImageSet
     from alignment.policy_base import PolicyBase
@@ -70,11 +72,16 @@ class Start(Generic[MethodRecipeT]):
     @property
     def source(self) -> str | Path:
         """The checkpoint to load; the reference VLM is assembled when it is not there yet."""
-        if self.model is not None:
-            return self.model
+        if self._reference is None:
+            return self.model or ""
         from server.vlm.assembly import assemble
 
-        return assemble()
+        return assemble(reference=self._reference)
+
+    @property
+    def _reference(self) -> Reference | None:
+        """The variant of the reference VLM to start from; training starts from the base."""
+        return BASE if self.model is None else reference_named(self.model)
 
     def load(self) -> "PolicyBase":
         """Load the base. Raises PolicyModelError."""
@@ -102,7 +109,7 @@ class Start(Generic[MethodRecipeT]):
         layout = Layout.of(
             self.recipe,
             positions,
-            is_reference_vlm=self.model is None,
+            is_reference_vlm=self._reference is not None,
             processes=int(os.environ.get("WORLD_SIZE", "1")),
         )
         estimated = estimate(

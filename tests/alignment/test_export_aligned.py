@@ -13,6 +13,7 @@ import torch
 
 from alignment import export_aligned as module
 from alignment.checkpoint import UnfinishedRunError
+from alignment.commands.export import ExportTargetError, export
 from alignment.export_aligned import OccupiedFolderError, export_aligned, export_reference
 from alignment.export_card import model_card
 from alignment.export_parity import (
@@ -193,6 +194,25 @@ def test_a_base_that_moved_is_asked_for(run: Path, tmp_path: Path) -> None:
 def test_a_run_of_another_model_is_no_reference(run: Path, tmp_path: Path) -> None:
     with pytest.raises(LostBaseError, match="is not the reference VLM's"):
         export_reference(read_run(run), "ppo", tmp_path / "out")
+
+
+def test_an_aligned_variant_is_no_base_for_another(run: Path, tmp_path: Path) -> None:
+    from server.vlm.assembly import MANIFEST_NAME, assemble, read_digest
+
+    manifest = {"digest": "an adapter's", "base": read_digest(assemble())}
+    (tmp_path / "base" / MANIFEST_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(LostBaseError, match="is an aligned variant already"):
+        export_reference(read_run(run), "ppo", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_needs_a_place_and_a_run_that_suits_it(tmp_path: Path) -> None:
+    with pytest.raises(ExportTargetError, match="is no run of sft, dpo or ppo"):
+        export(tmp_path, as_reference="ppo")
+    (tmp_path / "run.json").write_text('{"base": "owner/name"}')
+    (tmp_path / "policy").mkdir()
+    with pytest.raises(ExportTargetError, match="name a folder to write to"):
+        export(tmp_path)
 
 
 def test_gaps_are_those_of_logarithms_and_no_number_is_no_parity() -> None:
