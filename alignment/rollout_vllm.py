@@ -11,6 +11,7 @@ Tried on vLLM's CPU build alone: see `alignment/README.md` for what that leaves 
 """
 
 import asyncio
+import gc
 import itertools
 import shutil
 import tempfile
@@ -115,6 +116,9 @@ class VllmSampler:
             self._runner.run(shut_down(self._llm))
         finally:
             self._runner.close()
+            # vLLM's objects refer to each other, and can't be taken down with the interpreter.
+            self._llm = None
+            gc.collect()
 
     def __enter__(self) -> Self:
         return self
