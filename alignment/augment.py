@@ -1,8 +1,9 @@
 """Augmented views of a picture: what a platform does to images before a moderator sees them.
 
 A view is a pure function of (image, seed): crop, flip, colour, a cheap resize, JPEG. View 0 is the
-picture itself, and every seventh view after it is grey. Drawn pictures (icons, emoji) also change their background and their hue, because
-the tower otherwise learns a vendor's palette instead of the symbol.
+picture itself, and every seventh view after it is grey. Drawn pictures (icons, emoji) also change
+their background and their hue, because the tower otherwise learns a vendor's palette instead of the
+symbol.
 """
 
 import hashlib

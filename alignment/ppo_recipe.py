@@ -134,7 +134,7 @@ def s1_ppo() -> PpoRecipe:
             value=LoraShape(r=128, alpha=256, dropout=0.05),
             gradient_checkpointing=True,
         ),
-        mix=PromptMix(pictures=32),
+        mix=PromptMix(pictures=32, open_share=1.0),
         views=1,
         steps=305,
         max_new_tokens=512,

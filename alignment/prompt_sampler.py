@@ -26,7 +26,7 @@ from alignment.data.manifest import Example, ImageSet
 from alignment.data.words import words_of
 from alignment.prompts import AlignmentPrompt
 from alignment.tasks import CAPTION_REQUESTS
-from server.concepts.probes import ProbeSet, load_probes
+from server.concepts.probes import ProbeSet, load_probes, without_format
 from server.concepts.taxonomy import load_taxonomy
 from server.errors import SightwardError
 
@@ -56,14 +56,23 @@ class NoTrainSplitError(SightwardError):
 
 @dataclass(frozen=True, slots=True)
 class PromptMix:
-    """How many prompts of a kind a step has: judged pictures, judged words, general questions."""
+    """How many prompts of a kind a step has: judged pictures, judged words, general questions.
+
+    `open_share` of the judgements leave the form of the answer open, as S1's questions do; the
+    others end as those that are served: "Answer yes or no."
+    """
 
     pictures: int
     words: int = 0
     general: int = 0
+    open_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.pictures, self.words, self.general) < 0 or self.total < 1:
+        if (
+            min(self.pictures, self.words, self.general) < 0
+            or self.total < 1
+            or not 0.0 <= self.open_share <= 1.0
+        ):
             raise ValueError(f"no mix of prompts: {self}")
 
     @property
@@ -134,9 +143,10 @@ class AlignmentPrompts:
     def _about_picture(self, example: Example, epoch: int) -> AlignmentPrompt:
         rng = self._rng("picture", epoch, example.id)
         probe, view = rng.choice(self._probes.judgements), rng.randrange(self._views)
+        form, question = self._form(probe.question, rng)
         return AlignmentPrompt(
-            id=f"{example.id}:{view}:{probe.id}",
-            text=probe.question,
+            id=f"{example.id}:{view}:{probe.id}{form}",
+            text=question,
             example_id=example.id,
             right="unsafe" if example.unsafe else "safe",
             unsafe_answer=probe.unsafe_answer,
@@ -148,13 +158,20 @@ class AlignmentPrompts:
         # Names come in any case from users; a taxonomy's capitals must not give them away.
         text = rng.choice((text, text.lower()))
         probe = rng.choice(self._probes.judgements)
+        form, question = self._form(probe.about_text(text), rng)
         return AlignmentPrompt(
-            id=f"words:{text}:{probe.id}",
-            text=probe.about_text(text),
+            id=f"words:{text}:{probe.id}{form}",
+            text=question,
             example_id=None,
             right=label,
             unsafe_answer=probe.unsafe_answer,
         )
+
+    def _form(self, question: str, rng: random.Random) -> tuple[str, str]:
+        """The question as it is served or as S1 puts it, and what its id says of that."""
+        if rng.random() < self._mix.open_share:
+            return ":open", without_format(question)
+        return "", question
 
     def _general(self, example: Example, epoch: int, rng: random.Random) -> AlignmentPrompt:
         view = self._rng("general", epoch, example.id).randrange(self._views)

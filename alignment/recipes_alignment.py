@@ -71,7 +71,7 @@ _S1_LORA = LoraShape(r=128, alpha=256, dropout=0.05)
 REFERENCE_LORA = LoraShape(r=8, alpha=16, from_layer=15)
 """The reference VLM's adapter in every method: the upper 15 of its 30 layers."""
 # Divisible by the group size of the methods that compare answers to one prompt.
-REFERENCE_MIX = PromptMix(pictures=24, words=4, general=4)
+REFERENCE_MIX = PromptMix(pictures=24, words=4, general=4, open_share=0.5)
 """What a step of every method asks the reference VLM."""
 REFERENCE_STEPS = 24
 
@@ -86,7 +86,7 @@ def s1_sft() -> SftRecipe:
         seed=2024,
         lora=_S1_LORA,
         steps=_S1_STEPS,
-        mix=PromptMix(pictures=32),
+        mix=PromptMix(pictures=32, open_share=1.0),
         views=1,
         micro_batch_size=8,
         lr=3e-5,
@@ -106,7 +106,7 @@ def s1_dpo() -> DpoRecipe:
         seed=2024,
         lora=_S1_LORA,
         steps=_S1_STEPS,
-        mix=PromptMix(pictures=32),
+        mix=PromptMix(pictures=32, open_share=1.0),
         views=1,
         micro_batch_size=4,
         lr=2e-6,

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Literal
 
 from alignment.ppo_recipe import PpoRecipe, reference_ppo
-from alignment.prompt_sampler import PromptMix
 
 GroupMethod = Literal["rloo", "grpo"]
 
@@ -32,7 +31,8 @@ def in_groups(recipe: PpoRecipe, method: GroupMethod, group_size: int = GROUP_SI
         advantages=method,
         group_size=group_size,
         whiten_advantages=False,
-        mix=PromptMix(
+        mix=replace(
+            mix,
             pictures=mix.pictures // group_size,
             words=mix.words // group_size,
             general=mix.general // group_size,

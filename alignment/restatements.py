@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from server.concepts.probes import TEXT_PLACEHOLDER, load_probes
+from server.concepts.probes import TEXT_PLACEHOLDER, load_probes, without_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,13 @@ class Asked:
 
 
 def recognise(question: str) -> Asked:
-    """Find the shipped judgement that a question is, for pictures or for words."""
+    """Find the shipped judgement that a question is, for pictures or for words.
+
+    Whether it asks for a format makes no difference.
+    """
+    asked = without_format(question.strip())
     for wording in _wordings():
-        if (match := wording.pattern.fullmatch(question.strip())) is not None:
+        if (match := wording.pattern.fullmatch(asked)) is not None:
             return Asked(wording.restatement, match.groupdict().get("text"))
     named = _NAMED.match(question)
     return Asked(None, named["text"] if named else None)
@@ -146,10 +150,10 @@ def _wordings() -> tuple[_Wording, ...]:
     found: list[_Wording] = []
     for probe in load_probes().judgements:
         restatement = RESTATEMENTS[probe.id]
-        before, after = probe.text_question.split(TEXT_PLACEHOLDER)
+        before, after = without_format(probe.text_question).split(TEXT_PLACEHOLDER)
         words = f"{re.escape(before)}(?P<text>.+){re.escape(after)}"
         found += [
             _Wording(re.compile(pattern, re.DOTALL), restatement)
-            for pattern in (re.escape(probe.question), words)
+            for pattern in (re.escape(without_format(probe.question)), words)
         ]
     return tuple(found)

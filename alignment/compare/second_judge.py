@@ -20,10 +20,8 @@ from alignment.responses.protocol import (
     ResponseClassifier,
     ResponseOutcome,
 )
-from server.concepts.probes import ProbeSet, load_probes
+from server.concepts.probes import ProbeSet, load_probes, without_format
 from server.errors import SightwardError
-
-_FORMAT_SENTENCE = " Answer yes or no."
 
 
 class SecondJudgeError(SightwardError):
@@ -97,7 +95,7 @@ def read_again(
 
 def question_of(answer: Answer, probes: ProbeSet) -> str:
     """The question that a written answer was given to."""
-    return probes.judgement(answer.question).question.removesuffix(_FORMAT_SENTENCE)
+    return without_format(probes.judgement(answer.question).question)
 
 
 def _response(answer: Answer, probes: ProbeSet) -> Response:

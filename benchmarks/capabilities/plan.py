@@ -24,12 +24,10 @@ from alignment.data.perception import perception_questions
 from alignment.data.words import blank_picture, words_of
 from benchmarks.capabilities.tasks import Modality, Mode, Subject, Suite, Task
 from benchmarks.errors import MeasurementError
-from server.concepts.probes import YES_NO_OPTIONS, ProbeSet, letters
+from server.concepts.probes import YES_NO_OPTIONS, ProbeSet, letters, without_format
 
 SUITES: tuple[Suite, ...] = ("perception", "alignment", "text", "context", "general")
 MODES: tuple[Mode, ...] = ("token", "written")
-
-_FORMAT_SENTENCE = " Answer yes or no."
 
 OpenImage = Callable[[], Image.Image]
 
@@ -249,7 +247,7 @@ class _Planner:
                     id=task_id,
                     mode=mode,
                     subject=subject,
-                    prompt=prompt if mode == "token" else prompt.removesuffix(_FORMAT_SENTENCE),
+                    prompt=prompt if mode == "token" else without_format(prompt),
                     seed=_seed(self._config.seed, task_id),
                     **parts,
                 )

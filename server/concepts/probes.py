@@ -21,9 +21,16 @@ from server.errors import OptionCountError, UnknownProbeError
 PROBES_FILE = Path(__file__).with_name("probes.json")
 
 YES_NO_OPTIONS = ("yes", "no")
+FORMAT_SENTENCE = " Answer yes or no."
+"""How our yes/no questions end; S1's ask for no format."""
 
 TEXT_PLACEHOLDER = "{text}"
 OPTIONS_PLACEHOLDER = "{options}"
+
+
+def without_format(question: str) -> str:
+    """The question as S1 puts it, which leaves the form of the answer open."""
+    return question.removesuffix(FORMAT_SENTENCE)
 
 
 def _require(wording: str, placeholders: Sequence[str]) -> str:

@@ -200,3 +200,14 @@ def test_a_reader_shows_the_views_that_features_are_cached_of(images: ImageSet) 
     expected = view_of(plain, style=one.style, key=one.id, view=2, seed=5)
     assert reader(one.id, 2).tobytes() == expected.tobytes()
     assert reader(one.id, 2).tobytes() != plain.tobytes()
+
+
+def test_a_share_of_the_judgements_leaves_the_form_open() -> None:
+    def share(open_share: float) -> float:
+        mix = PromptMix(pictures=6, words=4, general=2, open_share=open_share)
+        asked = [one for batch in prompts_of(mix, 40) for one in batch if one.right is not None]
+        return sum(not one.text.endswith("Answer yes or no.") for one in asked) / len(asked)
+
+    assert share(0.0) == 0.0
+    assert 0.4 < share(0.5) < 0.6
+    assert share(1.0) == 1.0
