@@ -6,8 +6,9 @@ weights, what is trained, and pictures. Answers are taken to be as long as they 
 allocators round up and hold on to what they had, and kernels take workspace of their own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -18,10 +19,13 @@ from alignment.memory.outline import (
     weight_width,
 )
 from alignment.policy_base import PolicyBase
-from alignment.policy_config import LoraShape, PolicyConfig
-from alignment.policy_roles import add_adapters
+from alignment.policy_config import LoraShape, PolicyConfig, Role
+from alignment.policy_roles import Roles, adapter_of, add_adapters
 from alignment.ppo_recipe import PpoRecipe
 from alignment.recipes_alignment import BaselineRecipe, DpoRecipe
+
+Knob = Literal["gradient_checkpointing", "micro_batch_size", "max_new_tokens", "lora_r"]
+"""Settings that the command line can change too."""
 
 # A judgement question in a chat template; those that ship take 30 to 60 tokens.
 WORDS_POSITIONS = 64
@@ -42,18 +46,26 @@ _DRAWING_BYTES = 2 + 2 * 4 + 3 * 8
 _RUNTIME_BYTES = {"cpu": 750 << 20, "gpu": 1 << 30}
 
 
+_TURNS: Mapping[Knob, str] = {
+    "gradient_checkpointing": "gradient_checkpointing",
+    "micro_batch_size": "a smaller micro_batch_size",
+    "max_new_tokens": "a smaller max_new_tokens",
+    "lora_r": "a smaller lora_r",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How one method lays out its passes; the same few numbers for PPO, SFT and DPO.
 
-    `learn_rows` sequences of `learn_positions` share a backward pass that goes through `roles`
-    models at once; `sample_rows` answers (0: none are sampled) of `sample_positions` are written
+    `learn_rows` sequences of `learn_positions` go forward as each of `roles` before they go
+    backward; `sample_rows` answers (0: none are sampled) of `sample_positions` are written
     together. `pictures` of `picture_positions` each are held for a step.
     """
 
     learn_rows: int
     learn_positions: int
-    roles: int
+    roles: tuple[Role, ...]
     sample_rows: int
     sample_positions: int
     pictures: int
@@ -83,7 +95,7 @@ class Layout:
             return cls(
                 learn_rows=recipe.micro_batch_size,
                 learn_positions=length,
-                roles=2 if recipe.advantages == "gae" else 1,
+                roles=("policy", "value") if recipe.advantages == "gae" else ("policy",),
                 sample_rows=sampled,
                 sample_positions=length,
                 pictures=pictures,
@@ -96,7 +108,7 @@ class Layout:
             # The preferred answer and its opposite.
             learn_rows=recipe.micro_batch_size * (2 if isinstance(recipe, DpoRecipe) else 1),
             learn_positions=length,
-            roles=1,
+            roles=("policy",),
             sample_rows=0,
             sample_positions=0,
             pictures=recipe.micro_batch_size,
@@ -135,7 +147,7 @@ class MemoryEstimate:
         resident = self.weights + self.trained + self.pictures + self.runtime
         return resident + max(self.learning, self.sampling)
 
-    def knob(self, layout: Layout) -> str:
+    def knob(self, layout: Layout) -> Knob:
         """The setting whose change frees most."""
         if self.sampling > max(self.learning, self.trained):
             return "max_new_tokens"
@@ -162,14 +174,9 @@ def estimate(
     """
     base = outline_of(config, name=name, dtype=dtype, on_gpu=on_gpu)
     weights = parameter_bytes(base.model.parameters())
-    trained = _attach(base, recipe)
+    adapted, trained = _attach(base, recipe)
     itemsize = getattr(torch, dtype).itemsize
     width, text = weight_width(base), base.model.config.get_text_config()
-    kept = kept_for_backward(base, rows=layout.learn_rows, positions=layout.learn_positions)
-    layers = int(text.num_hidden_layers)
-    one_layer = kept // layers
-    if layout.gradient_checkpointing:
-        kept = layers * layout.learn_rows * layout.learn_positions * width * itemsize
     seen = layout.picture_positions * width * itemsize * (1 + _deepstack_layers(config))
     vocabulary = int(text.vocab_size)
     sampled = layout.sample_rows * layout.sample_positions
@@ -178,8 +185,7 @@ def estimate(
         trained=trained,
         pictures=layout.pictures * seen + layout.kept_features_bytes,
         runtime=_RUNTIME_BYTES["gpu" if on_gpu else "cpu"],
-        # On the way back a layer's gradients, or the layer computed again, come on top.
-        activations=layout.roles * kept + one_layer,
+        activations=_activations(base, Roles(adapted), recipe, layout),
         scoring=_scored(layout) * vocabulary * _SCORING_BYTES,
         kv_cache=sampled * _cache_bytes(text, itemsize),
         drawing=layout.sample_rows * vocabulary * _DRAWING_BYTES,
@@ -192,23 +198,46 @@ def with_less(estimated: MemoryEstimate, layout: Layout, free_bytes: int) -> str
         return None
     if estimated.weights + estimated.runtime > free_bytes:
         return "the weights alone don't fit: take a smaller model, or spread it by FSDP"
-    return f"more than is free: a smaller {estimated.knob(layout)} frees most"
+    return f"more than is free: {_TURNS[estimated.knob(layout)]} frees most"
 
 
-def _attach(base: PolicyBase, recipe: PpoRecipe | BaselineRecipe) -> int:
-    """Put adapters onto the outline; returns bytes of all that is trained, and of its state."""
+def _attach(base: PolicyBase, recipe: PpoRecipe | BaselineRecipe) -> tuple[Any, int]:
+    """The outline with adapters, and the bytes of all that is trained and of its state."""
     with torch.device("meta"):
         if isinstance(recipe, PpoRecipe):
             adapted = add_adapters(base, recipe.policy)
             trained = [p for p in adapted.parameters() if p.requires_grad]
             numbers = sum(int(p.numel()) for p in trained)
-            return 2 * parameter_bytes(trained) + _MASTER_BYTES * numbers
+            return adapted, 2 * parameter_bytes(trained) + _MASTER_BYTES * numbers
         # The policy's adapter stands for the only one there is.
         config = PolicyConfig(policy=recipe.lora, value=LoraShape(r=1, alpha=1))
         adapted = add_adapters(base, replace(config, adapter_dtype="float32"))
-        return _TRL_BYTES * sum(
-            int(p.numel()) for name, p in adapted.named_parameters() if ".policy." in name
-        )
+        numbers = sum(int(p.numel()) for p in adapter_of(adapted, "policy").values())
+        return adapted, _TRL_BYTES * numbers
+
+
+def _activations(
+    base: PolicyBase, roles: Roles, recipe: PpoRecipe | BaselineRecipe, layout: Layout
+) -> int:
+    """What all passes keep for the way back, and one layer's gradients or second computation."""
+    rows, positions = layout.learn_rows, layout.learn_positions
+    inputs = rows * positions * weight_width(base) * next(base.model.parameters()).itemsize
+    all_kept, largest_layer = 0, 0
+    for role in layout.roles:
+        with roles.taking(role):
+            kept = kept_for_backward(base, rows=rows, positions=positions)
+        # Layers below the first adapter keep nothing.
+        layers = base.model.config.get_text_config().num_hidden_layers - _first(recipe, role)
+        largest_layer = max(largest_layer, kept // layers)
+        all_kept += layers * inputs if layout.gradient_checkpointing else kept
+    return all_kept + largest_layer
+
+
+def _first(recipe: PpoRecipe | BaselineRecipe, role: Role) -> int:
+    if isinstance(recipe, PpoRecipe):
+        shape = recipe.policy.value if role == "value" else recipe.policy.policy
+        return shape.from_layer
+    return recipe.lora.from_layer
 
 
 def _scored(layout: Layout) -> int:

@@ -44,7 +44,7 @@ def _parts(
         ("adapters", estimated.trained, f"{_ranks(recipe)}: gradients, masters, moments too"),
         ("pictures", estimated.pictures, f"{layout.pictures} encoded, and those that are kept"),
         ("runtime", estimated.runtime, "libraries, kernels"),
-        ("learning", estimated.learning, f"{learning}, {how}, {layout.roles} passes at once"),
+        ("learning", estimated.learning, f"{learning}, {how}, as {' and '.join(layout.roles)}"),
     ]
     if layout.sample_rows:
         rows = f"key-value cache of {layout.sample_rows} x {layout.sample_positions} positions"

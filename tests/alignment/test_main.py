@@ -34,3 +34,10 @@ def test_alignment_needs_a_train_split(labelled_folder: Path, tmp_path: Path, me
     assert ended.returncode == 1
     assert "no train split" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_an_unknown_recipe_is_said_in_one_line(labelled_folder: Path) -> None:
+    ended = run("sft", str(labelled_folder), "--recipe", "qwen3-vl-9b", "--dry-run")
+    assert ended.returncode == 1
+    assert "did you mean qwen3-vl-8b" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -15,12 +15,16 @@ from transformers import PreTrainedTokenizerFast
 from alignment.policy_base import PolicyBase, base_of
 
 END = "<|im_end|>"
+QWEN_MARKS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 QWEN2_VL_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
     "{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+INTERNVL_TEMPLATE = QWEN2_VL_TEMPLATE.replace(
+    "<|vision_start|><|image_pad|><|vision_end|>", "<IMG_CONTEXT>"
 )
 IDEFICS3_TEMPLATE = (
     "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}:"
@@ -117,9 +121,8 @@ def make_qwen2_vl(smollm2: PreTrainedTokenizerFast, folder: Path) -> PolicyBase:
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
     from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
 
-    marks = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    tokenizer = copied(smollm2, folder, marks)
-    start, end, image, video = tokenizer.convert_tokens_to_ids(marks)
+    tokenizer = copied(smollm2, folder, QWEN_MARKS)
+    start, end, image, video = tokenizer.convert_tokens_to_ids(QWEN_MARKS)
     rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10_000.0}
     config = Qwen2VLConfig(
         text_config=text_config(tokenizer)
@@ -138,14 +141,7 @@ def make_qwen2_vl(smollm2: PreTrainedTokenizerFast, folder: Path) -> PolicyBase:
         video_token_id=video,
     )
 
-    class PicturesOnly(Qwen2VLProcessor):
-        """Without the part for videos, which needs torchvision."""
-
-        @classmethod
-        def get_attributes(cls) -> list[str]:
-            return [name for name in super().get_attributes() if name != "video_processor"]
-
-    processor = PicturesOnly(
+    processor = _pictures_only(Qwen2VLProcessor)(
         image_processor=Qwen2VLImageProcessorPil(
             size={"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
         ),
@@ -153,6 +149,139 @@ def make_qwen2_vl(smollm2: PreTrainedTokenizerFast, folder: Path) -> PolicyBase:
         chat_template=QWEN2_VL_TEMPLATE,
     )
     return base_of(stirred(Qwen2VLForConditionalGeneration(config)), processor, name="qwen2_vl")
+
+
+def _pictures_only(processor_class: Any) -> Any:
+    """Without the part for videos, which needs torchvision."""
+
+    class PicturesOnly(processor_class):
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            return [name for name in super().get_attributes() if name != "video_processor"]
+
+    PicturesOnly.__name__ = processor_class.__name__
+    return PicturesOnly
+
+
+def make_qwen2_5_vl(smollm2: PreTrainedTokenizerFast, folder: Path) -> PolicyBase:
+    """Qwen2.5-VL: a tower that attends in windows."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    tokenizer = copied(smollm2, folder, QWEN_MARKS)
+    start, end, image, video = tokenizer.convert_tokens_to_ids(QWEN_MARKS)
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10_000.0}
+    config = Qwen2_5_VLConfig(
+        text_config=text_config(tokenizer)
+        | {"model_type": "qwen2_5_vl_text", "num_key_value_heads": 1, "rope_parameters": rope},
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "fullatt_block_indexes": [1],
+        },
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+        image_token_id=image,
+        video_token_id=video,
+        tie_word_embeddings=False,
+    )
+    processor = _pictures_only(Qwen2_5_VLProcessor)(
+        image_processor=Qwen2VLImageProcessorPil(
+            size={"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
+        ),
+        tokenizer=tokenizer,
+        chat_template=QWEN2_VL_TEMPLATE,
+    )
+    model = stirred(Qwen2_5_VLForConditionalGeneration(config))
+    return base_of(model, processor, name="qwen2_5_vl")
+
+
+def make_qwen3_vl(smollm2: PreTrainedTokenizerFast, folder: Path) -> PolicyBase:
+    """Qwen3-VL: normed queries and keys, and features of early tower layers fed in deeper."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+    from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
+
+    tokenizer = copied(smollm2, folder, QWEN_MARKS)
+    start, end, image, video = tokenizer.convert_tokens_to_ids(QWEN_MARKS)
+    rope = {"rope_type": "default", "mrope_section": [4, 2, 2], "rope_theta": 10_000.0}
+    config = Qwen3VLConfig(
+        text_config=text_config(tokenizer)
+        | {
+            "model_type": "qwen3_vl_text",
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "rope_parameters": rope | {"mrope_interleaved": True},
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0],
+        },
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+        image_token_id=image,
+        video_token_id=video,
+        tie_word_embeddings=False,
+    )
+    processor = _pictures_only(Qwen3VLProcessor)(
+        image_processor=Qwen2VLImageProcessorPil(
+            patch_size=16, size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128}
+        ),
+        tokenizer=tokenizer,
+        chat_template=QWEN2_VL_TEMPLATE,
+    )
+    model = stirred(Qwen3VLForConditionalGeneration(config))
+    return base_of(model, processor, name="qwen3_vl")
+
+
+def make_internvl(smollm2: PreTrainedTokenizerFast, folder: Path) -> PolicyBase:
+    """InternVL3.5: a ViT whose positions are merged four to one, and Qwen3."""
+    from transformers import InternVLConfig, InternVLForConditionalGeneration
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
+        GotOcr2ImageProcessorPil,
+    )
+    from transformers.models.internvl.processing_internvl import InternVLProcessor
+
+    marks = {
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<IMG_CONTEXT>",
+        "video_token": "<video>",
+    }
+    copied(smollm2, folder, [*marks.values()]).save_pretrained(folder)
+    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder, extra_special_tokens=marks)
+    tokenizer.padding_side = "left"
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+        },
+        text_config=text_config(tokenizer)
+        | {"model_type": "qwen3", "num_key_value_heads": 1, "head_dim": 16},
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+    processor = _pictures_only(InternVLProcessor)(
+        image_processor=GotOcr2ImageProcessorPil(size={"height": 56, "width": 56}, max_patches=1),
+        tokenizer=tokenizer,
+        image_seq_length=4,
+        chat_template=INTERNVL_TEMPLATE,
+    )
+    model = stirred(InternVLForConditionalGeneration(config))
+    return base_of(model, processor, name="internvl")
 
 
 def make_idefics3(smollm2: PreTrainedTokenizerFast, folder: Path) -> PolicyBase:
@@ -232,6 +361,9 @@ def make_reference(
 MAKERS = {
     "llava": make_llava,
     "qwen2_vl": make_qwen2_vl,
+    "qwen2_5_vl": make_qwen2_5_vl,
+    "qwen3_vl": make_qwen3_vl,
+    "internvl": make_internvl,
     "idefics3": make_idefics3,
     "reference": make_reference,
 }
