@@ -17,6 +17,7 @@ from alignment.run_identity import IDENTITY_NAME, METRICS_NAME
 from server.errors import SightwardError
 
 _WINDOWS = 25
+_SHORTEST_SMOOTHED = 10
 
 
 class NoCurvesError(SightwardError):
@@ -108,7 +109,9 @@ def require_one_recipe(runs: Sequence[RunCurves]) -> None:
 
 def smoothed(curve: Curve) -> Curve:
     """A moving mean, centred, over a twenty-fifth of the curve; narrower at its ends."""
-    reach = len(curve.values) // (2 * _WINDOWS) + (len(curve.values) >= _WINDOWS)
+    reach = 0
+    if len(curve.values) >= _SHORTEST_SMOOTHED:
+        reach = max(len(curve.values) // (2 * _WINDOWS), 1)
     means = []
     for place in range(len(curve.values)):
         near = min(reach, place, len(curve.values) - 1 - place)

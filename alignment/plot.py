@@ -148,6 +148,7 @@ def plot_runs(runs: Sequence[RunCurves], out: Path) -> Path:
             else:
                 axes.set_axis_off()
         figure.suptitle(_title(runs), fontsize=12)
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=_DPI, format="png")
     return out
@@ -169,22 +170,34 @@ def _draw(axes: "Axes", panel: Panel, runs: Sequence[RunCurves]) -> None:
             _curve(axes, name, label, next(colours), runs)
     if panel.log and all(value > 0 for name, _ in names for value in _values(runs, name)):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="y", which="minor", labelsize=6.5)
     elif panel.share:
         axes.set_ylim(-0.03, 1.03)
-    handles, labels = axes.get_legend_handles_labels()
-    right = list(_found(runs, panel.right))
-    if right:
-        second = axes.twinx()
-        second.set_ylabel(panel.right_unit)
-        second.spines[["top", "left"]].set_visible(False)
-        for name, label in right:
-            _curve(second, name, label, next(colours), runs, style="--")
-            if len(set(_values(runs, name))) == 1:
-                second.margins(y=0.5)
-        more = second.get_legend_handles_labels()
-        handles, labels = handles + more[0], labels + more[1]
-    if len(labels) > 1:
-        axes.legend(handles, labels, loc="best", fontsize=7.5, framealpha=0.75, edgecolor="none")
+    else:
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if len(names) > 1:
+        axes.legend(loc="best", fontsize=7.5, framealpha=0.75, edgecolor="none")
+    for name, label in _found(runs, panel.right):
+        _second_axis(axes, panel, name, label, next(colours), runs)
+
+
+def _second_axis(
+    axes: "Axes", panel: Panel, name: str, label: str, colour: str, runs: Sequence[RunCurves]
+) -> None:
+    """A dashed curve on an axis of its own, which has the curve's colour instead of a legend."""
+    second = axes.twinx()
+    _curve(second, name, label, colour, runs, style="--")
+    second.set_ylabel(panel.right_unit, color=colour)
+    second.tick_params(axis="y", colors=colour)
+    second.spines[["top", "left"]].set_visible(False)
+    highest = max(_values(runs, name))
+    second.set_ylim(0.0, 1.25 * highest if highest > 0 else 1.0)
+    # The first axis, with the legend, stays on top.
+    axes.set_zorder(second.get_zorder() + 1)
+    axes.patch.set_visible(False)
 
 
 def _curve(

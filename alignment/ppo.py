@@ -6,13 +6,13 @@ the picture safe or unsafe, and the label says whether that was right. The loop 
 method; each numbered step is one call, and what it calls is pure and tested by itself.
 
 All randomness of step i comes from (seed, i), so a run that was killed goes on from its last
-checkpoint to the same weights, bit for bit on a CPU.
+checkpoint to the same weights, bit for bit on a CPU. Several processes (GPUs) share the sampling of
+step 2 and the passes of step 7 and do the rest alike; `alignment.processes` has how.
 """
 # Tensor names carry their shapes.
 # ruff: noqa: N803, N806, N815
 
 import asyncio
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -37,14 +37,16 @@ from alignment.policy_base import PolicyBase
 from alignment.policy_files import save_policy
 from alignment.policy_vision import PictureReader
 from alignment.ppo_learner import PpoLearner
-from alignment.ppo_log import PpoLog, figures_of
+from alignment.ppo_log import Clock, PpoLog, figures_of
 from alignment.ppo_recipe import PpoRecipe
+from alignment.processes import ALONE, OneProcessError, Processes
 from alignment.prompt_sampler import AlignmentPrompts
 from alignment.prompts import AlignmentPrompt
 from alignment.responses.protocol import Classification, Response, ResponseClassifier
 from alignment.reward import RewardBatch, Scored, shaped_rewards
 from alignment.rollout import collect, row_seeds
 from alignment.samplers import open_sampler
+from alignment.sharding import shard_base
 from alignment.training_guards import Guard, naming_the_knobs
 
 POLICY_FOLDER = "policy"
@@ -58,28 +60,45 @@ def train_ppo(
     pictures: PictureReader,
     classifier: ResponseClassifier,
     run: Path,
+    processes: Processes = ALONE,
+    trackio: str | None = None,
 ) -> Path:
     """Run (or resume) PPO in folder `run`; return the folder of the aligned policy.
 
-    `pictures` reads views of `images`; `classifier` judges the answers to yes/no questions. Raises
-    what building prompts and policy raises, `OtherRunError`, `EngineStartError`
-    where vLLM is to sample and can't, `OutOfMemoryError`, and `RunCollapsedError` with the last
-    checkpoint still good.
+    `pictures` reads views of `images`; `classifier` judges the answers to yes/no questions. All
+    `processes` call this with the same arguments, and a run may go on with another number of them.
+    `trackio` names a project to log to as well. Raises what building prompts and policy raises,
+    `OtherRunError`, `EngineStartError` where vLLM is to sample and can't, `UnevenSharesError`,
+    `OneProcessError`, `TrackioMissingError`, `OutOfMemoryError`, and `RunCollapsedError` with the
+    last checkpoint still good.
     """
+    _share_out(recipe, processes)
     asked = AlignmentPrompts(images, recipe.mix, seed=recipe.seed, views=recipe.views)
     policy = Policy(base, recipe.policy)
-    learner = PpoLearner(policy, recipe)
+    if processes.shards_base:
+        shard_base(policy)
+    learner = PpoLearner(policy, recipe, processes)
     kl_price = recipe.kl_controller()
     guard = Guard(max_kl=recipe.max_kl, patience_steps=recipe.patience_steps)
-    first_step = _resume(run, learner, kl_price)
+    first_step = processes.agree_on(_resume(run, learner, kl_price))
+
+    log = PpoLog(
+        run,
+        recipe,
+        images,
+        base.name,
+        first_step=first_step,
+        processes=processes,
+        trackio=trackio,
+    )
 
     with (
-        PpoLog(run, recipe, images, base.name, first_step=first_step) as log,
+        log,
         open_sampler(recipe, policy, pictures) as sampler,
         naming_the_knobs(),
     ):
         for step in range(first_step, recipe.steps):
-            clock = _Clock()
+            clock = Clock()
 
             # 1. Ask: pictures and words with yes/no questions, and questions with no right answer.
             prompts = _repeated(asked.of_step(step), recipe.group_size)
@@ -92,11 +111,12 @@ def train_ppo(
                 pictures,
                 seeds=row_seeds(recipe.seed, step, len(prompts)),
                 rows_at_once=recipe.micro_batch_size,
+                processes=processes,
             )
             clock.lap("rollout")
 
             # 3. Judge: what does each answer say, safe, unsafe or nothing?
-            judged = judge(classifier, rollout.experience.sampled)
+            judged = processes.once(judge, classifier, rollout.experience.sampled)
 
             # 4. Reward: right answers, in good form, that say something.
             scored = recipe.reward.score(
@@ -140,8 +160,9 @@ def train_ppo(
 
             # 10. Keep.
             if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-                save_checkpoint(run, step + 1, learner.state_dict() | {"kl": kl_price.state_dict()})
-    return save_policy(policy, run / POLICY_FOLDER)
+                state = learner.state_dict() | {"kl": kl_price.state_dict()}
+                processes.once(save_checkpoint, run, step + 1, state)
+    return processes.once(save_policy, policy, run / POLICY_FOLDER)
 
 
 def judge(classifier: ResponseClassifier, sampled: Sampled) -> list[Classification | None]:
@@ -198,6 +219,19 @@ def _repeated(prompts: Sequence[AlignmentPrompt], group_size: int) -> tuple[Alig
     return tuple(prompt for prompt in prompts for _ in range(group_size))
 
 
+def _share_out(recipe: PpoRecipe, processes: Processes) -> None:
+    """Refuse a recipe whose steps the processes can't share."""
+    if recipe.sampler == "vllm" and processes.size > 1:
+        raise OneProcessError("the sampler vllm", processes.size)
+    counts = {"minibatch_size": recipe.minibatch_size}
+    if processes.shards_base:
+        # Passes are then made in step, so each process samples as much of each kind.
+        mix, times = recipe.mix, recipe.group_size
+        counts["answers_about_pictures"] = (mix.pictures + mix.general) * times
+        counts["answers_about_words"] = mix.words * times
+    processes.require_even(**counts)
+
+
 def _resume(run: Path, learner: PpoLearner, kl_price: KlController) -> int:
     """Go on from the run's newest checkpoint; returns the step to begin with."""
     found = latest_checkpoint(run)
@@ -206,16 +240,3 @@ def _resume(run: Path, learner: PpoLearner, kl_price: KlController) -> int:
     kl_price.load_state_dict(found.state["kl"])
     learner.load_state_dict(found.state)
     return found.step
-
-
-class _Clock:
-    """Seconds of each part of a step, by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """The time since the last lap was spent on `name`."""
-        now = time.perf_counter()
-        self.seconds[name], self._since = now - self._since, now

@@ -8,7 +8,6 @@ their gradients differ in scale by orders of magnitude.
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,43 +17,23 @@ from alignment.losses import kl_loss, policy_loss, value_loss
 from alignment.masked import masked_mean
 from alignment.optimizer import MasterAdamW
 from alignment.policy import Policy
+from alignment.ppo_figures import Learnt, Minibatch, Pass, joined, mean_of, summed_up
 from alignment.ppo_recipe import PpoRecipe
+from alignment.processes import ALONE, Processes
 from alignment.rollout import Rollout
 from alignment.supervised import schedule
 
 
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """What one step's passes did, averaged over its minibatches; ratios are extremes.
+class PpoLearner:
+    """Updates a policy from rollouts; its state is all that a resumed run needs of the past.
 
-    `approx_kl`, to the policy that answered, is of the last epoch; `kl_loss`, to the reference and
-    before its coefficient, is 0 where the KL is in the reward. `epochs` counts those that were
-    made; `stopped_early` says that the KL ended them. Gradient norms are before clipping.
+    Each of several `processes` learns from its part of every minibatch; all take the same step.
     """
 
-    policy_loss: float
-    value_loss: float
-    kl_loss: float
-    entropy: float
-    approx_kl: float
-    clip_fraction: float
-    value_clip_fraction: float
-    ratio_mean: float
-    ratio_min: float
-    ratio_max: float
-    policy_grad_norm: float
-    value_grad_norm: float
-    lr: float
-    epochs: int
-    stopped_early: bool
-
-
-class PpoLearner:
-    """Updates a policy from rollouts; its state is all that a resumed run needs of the past."""
-
-    def __init__(self, policy: Policy, recipe: PpoRecipe) -> None:
+    def __init__(self, policy: Policy, recipe: PpoRecipe, processes: Processes = ALONE) -> None:
         self._policy = policy
         self._recipe = recipe
+        self._processes = processes
         self._optimizers = {
             "policy": MasterAdamW(policy.trainable("policy"), recipe.weight_decay),
             "value": MasterAdamW(policy.trainable("value"), recipe.weight_decay),
@@ -69,10 +48,10 @@ class PpoLearner:
         """
         recipe = self._recipe
         rate = schedule(step, recipe.steps, recipe.warmup_steps)
-        seen: list[_Minibatch] = []
+        seen: list[Minibatch] = []
         epochs, stopped_early = 0, False
         # Dropout, where a recipe has any, draws from torch's own generator.
-        torch.manual_seed(random.Random(f"{recipe.seed}:learn:{step}").getrandbits(63))  # noqa: S311
+        torch.manual_seed(self._dropout_seed(step))
         self._policy.train()
         for epoch in range(recipe.epochs):
             epoch_from = len(seen)
@@ -80,25 +59,15 @@ class PpoLearner:
                 self._minibatch(rollout, advantages, rows, rate, kl_coef)
                 for rows in _minibatches(recipe, step, epoch)
             ]
-            approx_kl = _mean([one.approx_kl for one in seen[epoch_from:]])
+            approx_kl = mean_of([one.approx_kl for one in seen[epoch_from:]])
             epochs += 1
             if recipe.target_kl is not None and approx_kl > recipe.target_kl:
                 stopped_early = epochs < recipe.epochs
                 break
         self._policy.train(False)
-        return Learnt(
-            policy_loss=_mean([one.policy_loss for one in seen]),
-            value_loss=_mean([one.value_loss for one in seen]),
-            kl_loss=_mean([one.kl_loss for one in seen]),
-            entropy=_mean([one.entropy for one in seen]),
+        return summed_up(
+            seen,
             approx_kl=approx_kl,
-            clip_fraction=_mean([one.clip_fraction for one in seen]),
-            value_clip_fraction=_mean([one.value_clip_fraction for one in seen]),
-            ratio_mean=_mean([one.ratio_mean for one in seen]),
-            ratio_min=min(one.ratio_min for one in seen),
-            ratio_max=max(one.ratio_max for one in seen),
-            policy_grad_norm=_mean([one.policy_grad_norm for one in seen]),
-            value_grad_norm=_mean([one.value_grad_norm for one in seen]),
             lr=recipe.lr * rate,
             epochs=epochs,
             stopped_early=stopped_early,
@@ -120,14 +89,17 @@ class PpoLearner:
         rows: Sequence[int],
         rate: float,
         kl_coef: float,
-    ) -> "_Minibatch":
+    ) -> Minibatch:
         """One optimiser step; its gradient is the sum over passes, each by its share of tokens."""
-        recipe = self._recipe
+        recipe, processes = self._recipe, self._processes
         tokens = int(rollout.experience.sampled.mask_BA[list(rows)].sum())
-        passes = [
-            self._backward(rollout, advantages, part, tokens, kl_coef)
-            for part in _parts(rows, recipe.micro_batch_size)
-        ]
+        parts = self._parts(rollout, rows)
+        idle = processes.idle_passes(len(parts))
+        passes = [self._backward(rollout, advantages, part, tokens, kl_coef) for part in parts]
+        for _ in range(idle):
+            self._backward(rollout, advantages, parts[-1], tokens, kl_coef, weight=0.0)
+        processes.sum_gradients(self._policy.trainable().values())
+        passes = processes.gathered(passes)
         norms = {
             "policy": self._optimizers["policy"].step(
                 lr=recipe.lr * rate, max_grad_norm=recipe.max_grad_norm
@@ -138,7 +110,22 @@ class PpoLearner:
             norms["value"] = self._optimizers["value"].step(
                 lr=recipe.value_lr * rate, max_grad_norm=recipe.max_grad_norm
             )
-        return _joined(passes, norms["policy"], norms["value"])
+        return joined(passes, norms["policy"], norms["value"])
+
+    def _parts(self, rollout: Rollout, rows: Sequence[int]) -> list[list[int]]:
+        """This process's part of a minibatch, a forward pass at a time."""
+        prompts, size = rollout.encoded.prompts, self._recipe.micro_batch_size
+        kinds = [prompts[row].has_picture for row in rows]
+        mine = [rows[place] for place in self._processes.share(kinds)]
+        if not self._processes.shards_base:
+            return list(_parts(mine, size))
+        # What runs in step with other processes must be one pass of the model, so of one kind.
+        apart = rollout.encoded.take(mine).by_kind()
+        return [[mine[at] for at in part] for places in apart for part in _parts(places, size)]
+
+    def _dropout_seed(self, step: int) -> int:
+        rank = f":{self._processes.rank}" if self._processes.rank else ""
+        return random.Random(f"{self._recipe.seed}:learn:{step}{rank}").getrandbits(63)  # noqa: S311
 
     def _backward(
         self,
@@ -147,7 +134,9 @@ class PpoLearner:
         rows: Sequence[int],
         tokens: int,
         kl_coef: float,
-    ) -> "_Pass":
+        *,
+        weight: float = 1.0,
+    ) -> Pass:
         recipe, old = self._recipe, rollout.experience
         picked = torch.tensor(rows)
         mask_BA = old.sampled.mask_BA[picked]
@@ -184,8 +173,8 @@ class PpoLearner:
             )
             loss = loss + recipe.value_coef * value.loss
             value_error, value_clipped = float(value.loss.detach()), float(value.clip_fraction)
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        return _Pass(
+        (loss * share * weight).backward()  # type: ignore[no-untyped-call]
+        return Pass(
             share=share,
             policy_loss=float(policy.loss.detach()),
             value_loss=value_error,
@@ -200,52 +189,6 @@ class PpoLearner:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """Figures of one forward and backward pass; `share` is of its minibatch's tokens."""
-
-    share: float
-    policy_loss: float
-    value_loss: float
-    kl_loss: float
-    entropy: float
-    approx_kl: float
-    clip_fraction: float
-    value_clip_fraction: float
-    ratio_mean: float
-    ratio_min: float
-    ratio_max: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Minibatch(_Pass):
-    """The same of a whole minibatch, with its gradient norms."""
-
-    policy_grad_norm: float
-    value_grad_norm: float
-
-
-def _joined(passes: Sequence[_Pass], policy_norm: float, value_norm: float) -> _Minibatch:
-    def mean(name: str) -> float:
-        return sum(one.share * float(getattr(one, name)) for one in passes)
-
-    return _Minibatch(
-        share=1.0,
-        policy_loss=mean("policy_loss"),
-        value_loss=mean("value_loss"),
-        kl_loss=mean("kl_loss"),
-        entropy=mean("entropy"),
-        approx_kl=mean("approx_kl"),
-        clip_fraction=mean("clip_fraction"),
-        value_clip_fraction=mean("value_clip_fraction"),
-        ratio_mean=mean("ratio_mean"),
-        ratio_min=min(one.ratio_min for one in passes),
-        ratio_max=max(one.ratio_max for one in passes),
-        policy_grad_norm=policy_norm,
-        value_grad_norm=value_norm,
-    )
-
-
 def _minibatches(recipe: PpoRecipe, step: int, epoch: int) -> Iterator[list[int]]:
     """The step's answers in an order drawn for the epoch, a minibatch at a time."""
     rows = list(range(recipe.answers_per_step))
@@ -256,7 +199,3 @@ def _minibatches(recipe: PpoRecipe, step: int, epoch: int) -> Iterator[list[int]
 def _parts(rows: Sequence[int], size: int) -> Iterator[list[int]]:
     for first in range(0, len(rows), size):
         yield list(rows[first : first + size])
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return sum(numbers) / len(numbers)

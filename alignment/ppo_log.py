@@ -1,54 +1,77 @@
 """A PPO run's folder: what is run (`run.json`) and one line a step (`metrics.jsonl`).
 
 A run is only gone on with by the same recipe on the same data; lines past the checkpoint that it
-goes on from are dropped and written again.
+goes on from are dropped and written again. Of several processes the main one writes.
 """
 
 import json
-import resource
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alignment.advantages import Advantages
 from alignment.data.manifest import ImageSet
-from alignment.ppo_learner import Learnt
+from alignment.peak_memory import peak_memory_gib, restart_peak
+from alignment.ppo_figures import Learnt
 from alignment.ppo_recipe import PpoRecipe
+from alignment.processes import ALONE, Processes
 from alignment.responses.protocol import Classification, ResponseOutcome
 from alignment.reward import Scored
 from alignment.rollout import Rollout
-from alignment.run_identity import claim_run
-from alignment.supervised import METRICS_NAME, keep_metrics_before
+from alignment.run_identity import METRICS_NAME, claim_run
+from alignment.supervised import keep_metrics_before
+from alignment.trackio_log import TrackioLog
 from alignment.training_stats import explained_variance, length_stats, outcome_rates
 
 _SAMPLES = 2
 
 
 class PpoLog:
-    """Writes a run's record; a context manager that shows its progress. Raises `OtherRunError`."""
+    """Writes a run's record; a context manager that shows its progress and sums it up at the end.
+
+    All `processes` make one and write to it. Raises `OtherRunError` and `TrackioMissingError`.
+    """
 
     def __init__(
-        self, run: Path, recipe: PpoRecipe, images: ImageSet, base: str, *, first_step: int
+        self,
+        run: Path,
+        recipe: PpoRecipe,
+        images: ImageSet,
+        base: str,
+        *,
+        first_step: int,
+        processes: Processes = ALONE,
+        trackio: str | None = None,
     ) -> None:
         data = {"name": images.name, "sha256": images.sha256}
-        claim_run(run, {"recipe": recipe.describe(), "data": data, "base": base})
-        keep_metrics_before(run / METRICS_NAME, first_step)
-        self._file = (run / METRICS_NAME).open("a", encoding="utf-8")
+        identity = {"recipe": recipe.describe(), "data": data, "base": base}
+        processes.once(claim_run, run, identity)
+        self._processes = processes
+        self._path = run / METRICS_NAME
+        self._file: TextIO | None = None
+        self._trackio: TrackioLog | None = None
+        if processes.is_main:
+            keep_metrics_before(self._path, first_step)
+            if trackio is not None:
+                self._trackio = TrackioLog(trackio, name=run.name, config=identity)
+            self._file = self._path.open("a", encoding="utf-8")
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("right {task.fields[right]:.2f}, reward {task.fields[reward]:+.2f}"),
             TimeRemainingColumn(),
+            disable=not processes.is_main,
         )
         self._task = self._progress.add_task(
             recipe.name, total=recipe.steps, completed=first_step, right=0.0, reward=0.0
         )
+        restart_peak()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -61,15 +84,60 @@ class PpoLog:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+        if self._file is None:
+            return
         self._file.close()
+        if self._trackio is not None:
+            self._trackio.close()
+        if error is None and (lines := read_metrics(self._path)):
+            self._progress.console.print(summary_of(lines), highlight=False)
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Keep a step's figures."""
+    def write(self, figures: Mapping[str, Any]) -> None:
+        """Keep a step's figures, with the memory of the process that held most."""
+        peak_gib = max(self._processes.gathered([peak_memory_gib()]))
+        if self._file is None:
+            return
+        line = {**figures, "memory_gib": peak_gib}
         self._file.write(json.dumps(line, allow_nan=True) + "\n")
         self._file.flush()
+        if self._trackio is not None:
+            self._trackio.write(line)
         self._progress.update(
             self._task, advance=1, right=line["right_rate"] or 0.0, reward=line["reward"]
         )
+
+
+class Clock:
+    """Seconds of each part of a step, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """The time since the last lap was spent on `name`."""
+        now = time.perf_counter()
+        self.seconds[name], self._since = now - self._since, now
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run, one a step."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def summary_of(lines: Sequence[Mapping[str, Any]]) -> str:
+    """One line on what a run took, checkpoints left out: time by part, tokens a second, memory."""
+    parts = {name: sum(line["seconds"][name] for line in lines) for name in lines[-1]["seconds"]}
+    total_s, steps = sum(parts.values()), len(lines)
+    tokens = sum(line["tokens"] for line in lines)
+    minutes, seconds = divmod(round(total_s), 60)
+    by_part = ", ".join(f"{name} {spent_s / steps:.2f}" for name, spent_s in parts.items())
+    a_step = f"{total_s / steps:.2f} s a step ({by_part})"
+    peak_gib = max(line["memory_gib"] for line in lines)
+    return (
+        f"{steps} steps in {minutes} min {seconds:02} s: {a_step}, "
+        f"{tokens / max(total_s, 1e-9):.1f} tokens/s, peak memory {peak_gib:.2f} GiB"
+    )
 
 
 def figures_of(
@@ -84,10 +152,10 @@ def figures_of(
     kl_coef: float,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """One line of `metrics.jsonl`; rates and lengths are of the step's sampled answers.
+    """One line of `metrics.jsonl`, but for its `memory_gib`: the most that was held so far.
 
-    `right_rate` is over answers to yes/no questions, no answer counting as wrong. `memory_gib` is
-    the most that the process (or the GPU) held so far.
+    Rates and lengths are of the step's sampled answers. `right_rate` is over answers to yes/no
+    questions, no answer counting as wrong.
     """
     sampled = rollout.experience.sampled
     lengths = length_stats(sampled.mask_BA, sampled.has_end_B)
@@ -116,7 +184,6 @@ def figures_of(
         "tokens": tokens,
         "tokens_per_s": round(tokens / total, 2),
         "seconds": {name: round(spent, 3) for name, spent in seconds.items()},
-        "memory_gib": _memory_gib(),
         "samples": [
             {"prompt": prompt.text, "right": prompt.right, "answer": text}
             for prompt, text in zip(
@@ -133,9 +200,3 @@ def _right_rate(rollout: Rollout, judged: Sequence[Classification | None]) -> fl
         if classified is not None and prompt.right is not None
     ]
     return sum(hits) / len(hits) if hits else None
-
-
-def _memory_gib() -> float:
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / (1 << 30), 2)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20), 2)

@@ -17,7 +17,9 @@ from alignment.experience import Experience, Sampled
 from alignment.policy import Policy, Read
 from alignment.policy_inputs import Encoded, joined
 from alignment.policy_vision import PictureReader
+from alignment.processes import ALONE, Processes
 from alignment.prompts import AlignmentPrompt
+from alignment.rollout_shares import Share, on_device, put_together
 from alignment.training_stats import Mismatch, sampler_mismatch
 from server.errors import SightwardError
 
@@ -59,20 +61,26 @@ def collect(
     *,
     seeds: Sequence[int],
     rows_at_once: int | None = None,
+    processes: Processes = ALONE,
 ) -> Rollout:
     """Sample an answer to every prompt and score it in all three roles, at rest.
 
     `seeds` are one a row (`row_seeds`). `rows_at_once` bounds how many rows share a scoring pass
-    (default: all); fewer take less memory. Raises EmptyAnswersError and what encoding raises.
+    (default: all); fewer take less memory. Each of several `processes` answers its share, and all
+    get the whole. Raises EmptyAnswersError and what encoding raises.
     """
     with policy.at_rest():
         encoded = policy.encode(prompts, pictures)
-        sampled = sampler.sample(prompts, encoded, seeds)
-        if not any(text.strip() for text in sampled.texts):
-            raise EmptyAnswersError(len(sampled.texts))
+        mine = processes.share([prompt.has_picture for prompt in encoded.prompts])
+        taken = encoded.take(mine)
+        sampled = sampler.sample(
+            [prompts[row] for row in mine], taken, [seeds[row] for row in mine]
+        )
+        if not any(text.strip() for text in processes.gathered(sampled.texts)):
+            raise EmptyAnswersError(len(prompts))
         parts = [
-            _score(policy, encoded, sampled, rows)
-            for rows in torch.split(torch.arange(len(prompts)), rows_at_once or len(prompts))
+            _score(policy, taken, sampled, rows)
+            for rows in torch.split(torch.arange(len(mine)), rows_at_once or len(mine))
         ]
     reads, logprobs, values = zip(*parts, strict=True)
     experience = Experience(
@@ -81,7 +89,14 @@ def collect(
         torch.cat([read.reference.logprobs_BA for read in reads]),
         torch.cat(values),
     )
-    return Rollout(experience, joined([read.encoded for read in reads]), mismatch_of(experience))
+    read = joined([part.encoded for part in reads])
+    if processes.size > 1:
+        shares = processes.gathered([Share(mine, on_device(experience, "cpu"))])
+        whole = put_together(shares, pad_id=policy.base.pad_id)
+        experience = on_device(whole, experience.logprobs_BA.device)
+        # Whoever learns from a row has its prompt, but not what another process made of it.
+        read = Encoded(encoded.prompts)
+    return Rollout(experience, read, mismatch_of(experience))
 
 
 def mismatch_of(experience: Experience) -> Mismatch:

@@ -17,6 +17,7 @@ def ppo(
     max_new_tokens: int | None = None,
     sampler: Literal["transformers", "vllm"] | None = None,
     sampler_gpu_memory: Annotated[float | None, Parameter(validator=Number(gt=0, lt=1))] = None,
+    trackio: str | None = None,
 ) -> None:
     """Align by PPO: rewards taken straight from the model's own answers.
 
@@ -30,6 +31,8 @@ def ppo(
         What draws the answers: the training model itself, or a second copy of it in vLLM.
     sampler_gpu_memory
         The part of a GPU's memory, above 0 and below 1, that vLLM may take.
+    trackio
+        A project of trackio to log to as well; trackio must be installed.
     """
     options = options or AlignOptions()
     start = choose(options, lambda recipe: recipe.ppo, max_new_tokens=max_new_tokens)
@@ -38,8 +41,10 @@ def ppo(
         return
     images = read_data(data, options.also)
     from alignment.ppo import train_ppo
+    from alignment.processes import join_processes
     from alignment.responses.rules import RulesClassifier
 
+    processes = join_processes()
     base, recipe = start.load(), start.recipe
     if sampler is not None:
         recipe = replace(recipe, sampler=sampler)
@@ -52,5 +57,8 @@ def ppo(
         pictures=read_pictures(base, images, views=recipe.views, seed=recipe.seed),
         classifier=RulesClassifier(),
         run=options.run or Path("runs/ppo"),
+        processes=processes,
+        trackio=trackio,
     )
-    say_written(policy)
+    if processes.is_main:
+        say_written(policy)

@@ -33,10 +33,8 @@ def example_line(number: int, kind: tuple[str, str, str, str], split: str) -> di
     return {"id": f"p{number}", "file": f"{number}.png", "style": style, "split": split, **fields}
 
 
-@pytest.fixture
-def labelled_folder(tmp_path: Path) -> Path:
+def fill_folder(folder: Path) -> Path:
     """Twelve pictures of six kinds: ten to train on, two to test on."""
-    folder = tmp_path / "data"
     folder.mkdir()
     dice = random.Random(0)
     lines = []
@@ -48,6 +46,20 @@ def labelled_folder(tmp_path: Path) -> Path:
         blocks.resize((64, 48), Image.Resampling.NEAREST).save(folder / f"{number}.png")
     (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
+
+
+@pytest.fixture
+def labelled_folder(tmp_path: Path) -> Path:
+    """A folder with a manifest and its pictures."""
+    return fill_folder(tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def make_images() -> "Callable[[Path], ImageSet]":
+    """Fills a new folder like `labelled_folder`'s and reads it."""
+    from alignment.data.manifest import read_image_set
+
+    return lambda folder: read_image_set(fill_folder(folder))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The whole loop on an untrained VLM of two narrow layers: it learns, it resumes, it stops."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from alignment.data.manifest import ImageSet
+from alignment.experience import Experience, Sampled
+from alignment.policy_base import PolicyBase
 from alignment.policy_config import LoraShape, PolicyConfig
-from alignment.ppo import POLICY_FOLDER, train_ppo
+from alignment.ppo import POLICY_FOLDER, price, train_ppo
+from alignment.ppo_log import summary_of
 from alignment.ppo_recipe import PpoRecipe, reference_ppo, s1_ppo
 from alignment.prompt_sampler import AlignmentPrompts, PromptMix, ViewReader
 from alignment.responses.protocol import Classification, Response
-from alignment.reward import RewardBatch, RewardSpec, Term
+from alignment.reward import RewardBatch, RewardSpec, Scored, Term
 from alignment.run_identity import OtherRunError
 from alignment.training_guards import Guard, OutOfMemoryError, RunCollapsedError, naming_the_knobs
 
@@ -69,28 +73,43 @@ class SaysSafe:
         return [Classification(safe=1.0, unsafe=0.0, no_answer=0.0) for _ in responses]
 
 
-@pytest.fixture
-def train(
-    tiny_vlms: Any, smollm2_tokenizer: Any, images: ImageSet, tmp_path: Path
-) -> Callable[..., Path]:
-    """Trains a tiny LLaVA, built anew each time, in a folder of the given name."""
+def train_tiny(
+    base: PolicyBase,
+    images: ImageSet,
+    run: Path,
+    recipe: PpoRecipe = RECIPE,
+    classifier: Any = None,
+) -> Path:
+    train_ppo(
+        recipe,
+        images,
+        base=base,
+        pictures=ViewReader(images, seed=recipe.seed),
+        classifier=classifier or SaysSafe(),
+        run=run,
+    )
+    return run
 
-    def run(
-        name: str = "run", recipe: PpoRecipe = RECIPE, classifier: Any = None, **options: Any
-    ) -> Path:
-        torch.manual_seed(0)
-        base = tiny_vlms.make_llava(smollm2_tokenizer, tmp_path / "tokenizer")
-        train_ppo(
-            recipe,
-            options.get("images", images),
-            base=base,
-            pictures=ViewReader(images, seed=recipe.seed),
-            classifier=classifier or SaysSafe(),
-            run=tmp_path / name,
-        )
-        return tmp_path / name
+
+@pytest.fixture
+def train(make_base: Callable[..., PolicyBase], images: ImageSet, tmp_path: Path) -> Any:
+    """Trains a tiny LLaVA, always the same at first, in a folder of the given name."""
+
+    def run(name: str = "run", **options: Any) -> Path:
+        return train_tiny(make_base("llava"), images, tmp_path / name, **options)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def whole(
+    make_base: Callable[..., PolicyBase],
+    make_images: Callable[[Path], ImageSet],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A finished run of the recipe; to be looked at alone."""
+    folder = tmp_path_factory.mktemp("whole")
+    return train_tiny(make_base("llava"), make_images(folder / "data"), folder / "run")
 
 
 def weights(run: Path) -> dict[str, Tensor]:
@@ -140,12 +159,46 @@ def test_the_first_ratio_is_one_and_the_first_kl_none(train: Callable[..., Path]
     assert line["approx_kl"] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_later_passes_move_the_policy_away_and_are_clipped(train: Callable[..., Path]) -> None:
-    line = metrics(train(recipe=replace(RECIPE, epochs=4)))[-1]
+def test_later_passes_move_the_policy_away_and_are_clipped(whole: Path) -> None:
+    line = metrics(whole)[-1]
 
     assert line["approx_kl"] > 0.0
     assert line["clip_fraction"] > 0.0
     assert line["ratio_min"] < 0.8 < 1.2 < line["ratio_max"]
+
+
+def test_the_kl_is_in_the_loss_or_in_the_reward(train: Callable[..., Path], whole: Path) -> None:
+    recipe = replace(RECIPE, steps=1, kl_in="reward", kl_estimator="k1")
+    (in_reward,) = metrics(train(recipe=recipe))
+
+    assert metrics(whole)[0]["kl_loss"] > 0.0
+    assert in_reward["kl_loss"] == 0.0
+
+
+def test_a_price_in_the_reward_is_taken_from_every_token_and_one_in_the_loss_from_none() -> None:
+    log2 = torch.tensor([[0.5, 0.25]]).log()
+    sampled = Sampled((), torch.zeros(1, 2), torch.ones(1, 2).bool(), torch.ones(1), log2, ("",))
+    experience = Experience(sampled, log2, log2.flip(1), torch.zeros(1, 2))
+    scored = Scored(torch.tensor([1.0]), {})
+    in_reward = replace(RECIPE, kl_in="reward", kl_estimator="k1")
+    paid = price(in_reward, experience, scored, kl_coef=0.5)
+    free = price(RECIPE, experience, scored, kl_coef=0.5)
+
+    nat = 0.5 * torch.log(torch.tensor(2.0)).item()
+    torch.testing.assert_close(paid.rewards_BA, torch.tensor([[-nat, 1.0 + nat]]))
+    torch.testing.assert_close(free.rewards_BA, torch.tensor([[0.0, 1.0]]))
+    # What is watched is k3 of both: 1/2 - 1 + ln 2 and 2 - 1 - ln 2.
+    assert paid.kl_per_answer == free.kl_per_answer == pytest.approx(0.5)
+
+
+def test_a_run_is_summed_up_in_a_line() -> None:
+    seconds = {"rollout": 40.0, "learn": 20.0}
+    line = {"seconds": seconds, "tokens": 90, "memory_gib": 1.0}
+
+    assert summary_of([line, line | {"memory_gib": 1.5}]) == (
+        "2 steps in 2 min 00 s: 60.00 s a step (rollout 40.00, learn 20.00), "
+        "1.5 tokens/s, peak memory 1.50 GiB"
+    )
 
 
 def test_the_kl_of_a_step_ends_its_epochs(train: Callable[..., Path]) -> None:
@@ -156,9 +209,8 @@ def test_the_kl_of_a_step_ends_its_epochs(train: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("dies_at", [1, 3])
 def test_a_killed_run_goes_on_to_identical_weights(
-    train: Callable[..., Path], dies_at: int
+    train: Callable[..., Path], whole: Path, dies_at: int
 ) -> None:
-    whole = train("whole")
     with pytest.raises(KeyboardInterrupt):
         train("cut", classifier=SaysSafe(dies_at))
     cut = train("cut")
@@ -176,10 +228,8 @@ def test_a_killed_run_goes_on_to_identical_weights(
 CLOCKED = {"seconds", "tokens_per_s", "memory_gib"}
 
 
-def test_the_policy_the_value_adapter_and_its_head_have_all_moved(
-    train: Callable[..., Path],
-) -> None:
-    found = weights(train())
+def test_the_policy_the_value_adapter_and_its_head_have_all_moved(whole: Path) -> None:
+    found = weights(whole)
     moved = {name for name, tensor in found.items() if "lora_A" not in name and tensor.any()}
 
     assert any(name.startswith("policy/") for name in moved)
@@ -199,14 +249,16 @@ def test_rloo_needs_no_value_model(train: Callable[..., Path]) -> None:
     )
 
 
-def test_another_recipe_does_not_go_on_with_a_run(train: Callable[..., Path]) -> None:
-    train()
+def test_another_recipe_does_not_go_on_with_a_run(
+    train: Callable[..., Path], whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "run")
     with pytest.raises(OtherRunError, match=r"kl_coef, lr differ"):
         train(recipe=replace(RECIPE, lr=1e-3, kl_coef=0.5))
 
 
-def test_a_line_says_all_that_is_watched(train: Callable[..., Path]) -> None:
-    line = metrics(train())[-1]
+def test_a_line_says_all_that_is_watched(whole: Path) -> None:
+    line = metrics(whole)[-1]
 
     assert line["reward"] == pytest.approx(line["reward_vowels"])
     assert line["right_rate"] == pytest.approx(0.5)  # half are safe, and it says safe to all
