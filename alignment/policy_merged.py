@@ -1,8 +1,7 @@
 """The policy as plain weights: its adapter added into the layers that it changes, and no others.
 
-The sum is rounded to the base's dtype. In bfloat16 a change below about 1/500 of a weight is then
-lost, while the training model keeps it beside the weight: what reads merged weights lags a little
-behind the policy, which is why a sampler's mismatch is measured.
+The sum is rounded to the base's dtype, in bfloat16 by seeded chance (`server.vlm.rounding`): to the
+nearest, most of what was trained would be lost.
 """
 
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from alignment.policy import Policy
 from alignment.policy_errors import PolicyModelError
+from server.vlm.rounding import rounded
 
 _ADAPTER = "policy"
 
@@ -52,11 +52,14 @@ def _merged(
             continue
         layer = adapted.get(name.removesuffix(".base_layer.weight"))
         value = parameter.detach()
-        found[name.replace(".base_layer.", ".")] = value if layer is None else _sum(value, layer)
+        found[name.replace(".base_layer.", ".")] = (
+            value if layer is None else _sum(value, layer, name)
+        )
     return found
 
 
-def _sum(weight: Tensor, layer: Linear) -> Tensor:
+def _sum(weight: Tensor, layer: Linear, name: str) -> Tensor:
     a, b = layer.lora_A[_ADAPTER].weight, layer.lora_B[_ADAPTER].weight
     change: Tensor = (b.float() @ a.float()) * layer.scaling[_ADAPTER]
-    return (weight.float() + (change.T if layer.fan_in_fan_out else change)).to(weight.dtype)
+    whole = weight.float() + (change.T if layer.fan_in_fan_out else change)
+    return rounded(whole, weight.dtype, name=name.replace(".base_layer.", "."))

@@ -1,7 +1,8 @@
 """A PEFT adapter on the reference VLM's language model, added into the weights it was trained on.
 
 It was trained beside the base as that is served, in bf16. So it is added to the bf16 weights, in
-float32, and the sums are rounded once: adding it before the base's own rounding would round twice.
+float32, and the sums are rounded once, by seeded chance (`server.vlm.rounding`): adding it before
+the base's own rounding would round twice.
 """
 
 import json
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from server.errors import SightwardError
 from server.vlm.references import ADAPTER_CONFIG_NAME, ADAPTER_NAME
+from server.vlm.rounding import rounded
 
 BASE_KEY = "sightward_base"
 """Metadata of the tensors' file: the digest of the base that the adapter was trained on."""
@@ -52,7 +54,8 @@ def merge_adapter(weights: Mapping[str, Tensor], folder: Path, *, base_digest: s
         weight = weights.get(target)
         if weight is None or weight.shape != (b.shape[0], a.shape[1]) or len(a) != b.shape[1]:
             raise AdapterError(folder, f"{module!r} is no layer of the base in that shape")
-        weight.copy_(weight.float() + b.float() @ a.float() * scale)
+        whole = weight.float() + b.float() @ a.float() * scale
+        weight.copy_(rounded(whole, weight.dtype, name=target))
         changed.add(target)
     return changed
 
