@@ -18,7 +18,7 @@ Reference = Literal["base", "sft", "dpo", "ppo"]
 """The base, or what it was aligned with."""
 
 BASE: Reference = "base"
-DEFAULT_REFERENCE: Reference = "base"
+DEFAULT_REFERENCE: Reference = "ppo"
 """What is meant where none is named."""
 
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
