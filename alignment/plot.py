@@ -131,6 +131,7 @@ def plot_runs(runs: Sequence[RunCurves], out: Path) -> Path:
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         raise PlotLibraryError from error
     panels = [panel for panel in PANELS if any(True for _ in _found(runs, panel.lines))]
@@ -139,7 +140,7 @@ def plot_runs(runs: Sequence[RunCurves], out: Path) -> Path:
     with rc_context({"font.size": 8.5, "axes.titlesize": 10, "axes.titleweight": "bold"}):
         figure = Figure(
             figsize=(_PANEL_INCHES[0] * columns, _PANEL_INCHES[1] * rows + 0.6),
-            layout="constrained",
+            layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08),
         )
         grid = figure.subplots(rows, columns, squeeze=False)
         for place, axes in enumerate(grid.flat):
@@ -148,7 +149,6 @@ def plot_runs(runs: Sequence[RunCurves], out: Path) -> Path:
             else:
                 axes.set_axis_off()
         figure.suptitle(_title(runs), fontsize=12)
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=_DPI, format="png")
     return out
@@ -177,7 +177,9 @@ def _draw(axes: "Axes", panel: Panel, runs: Sequence[RunCurves]) -> None:
         axes.set_ylim(-0.03, 1.03)
     else:
         axes.ticklabel_format(axis="y", scilimits=(-3, 4))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if len(names) > 1:
         axes.legend(loc="best", fontsize=7.5, framealpha=0.75, edgecolor="none")
     for name, label in _found(runs, panel.right):
