@@ -110,6 +110,24 @@ def make_base(
 
 
 @pytest.fixture(scope="session")
+def make_small_llava(
+    tiny_vlms: Any,
+    smollm2_tokenizer: "PreTrainedTokenizerFast",
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[], Any]:
+    """A copy of a tiny LLaVA of few words, always the same: for whole training runs."""
+    import torch
+
+    from alignment.policy_base import base_of
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tokenizer = tiny_vlms.shortened(smollm2_tokenizer)
+        made = tiny_vlms.make_llava(tokenizer, tmp_path_factory.mktemp("small"))
+    return lambda: base_of(copy.deepcopy(made.model), made.processor, name=made.name)
+
+
+@pytest.fixture(scope="session")
 def block_pictures(tiny_vlms: Any) -> Callable[[str, int], Image.Image]:
     """Gives views of pictures called p0, p1, ..., of two shapes."""
 

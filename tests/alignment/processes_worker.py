@@ -43,7 +43,7 @@ RECIPE = PpoRecipe(
     policy=PolicyConfig(policy=SHORT, value=SHORT),
     mix=PromptMix(pictures=4, words=4),
     views=1,
-    steps=3,
+    steps=2,
     max_new_tokens=3,
     reward=RewardSpec((Term("vowels", vowels),)),
     minibatch_size=4,
@@ -53,7 +53,7 @@ RECIPE = PpoRecipe(
     kl_coef=0.1,
     kl_target=0.5,
     kl_horizon=50,
-    save_every=2,
+    save_every=1,
 )
 
 
@@ -138,7 +138,7 @@ def main(folder: Path) -> None:
 
     # Only the main process judges; what goes wrong there ends all of them.
     try:
-        train("resumed", folder, base, processes, classifier=SaysSafe(willing=2))
+        train("resumed", folder, base, processes, classifier=SaysSafe(willing=1))
     except UnwillingError:
         train("resumed", folder, base, processes)
 

@@ -92,24 +92,24 @@ def train_tiny(
 
 
 @pytest.fixture
-def train(make_base: Callable[..., PolicyBase], images: ImageSet, tmp_path: Path) -> Any:
+def train(make_small_llava: Callable[[], PolicyBase], images: ImageSet, tmp_path: Path) -> Any:
     """Trains a tiny LLaVA, always the same at first, in a folder of the given name."""
 
     def run(name: str = "run", **options: Any) -> Path:
-        return train_tiny(make_base("llava"), images, tmp_path / name, **options)
+        return train_tiny(make_small_llava(), images, tmp_path / name, **options)
 
     return run
 
 
 @pytest.fixture(scope="module")
 def whole(
-    make_base: Callable[..., PolicyBase],
+    make_small_llava: Callable[[], PolicyBase],
     make_images: Callable[[Path], ImageSet],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A finished run of the recipe; to be looked at alone."""
     folder = tmp_path_factory.mktemp("whole")
-    return train_tiny(make_base("llava"), make_images(folder / "data"), folder / "run")
+    return train_tiny(make_small_llava(), make_images(folder / "data"), folder / "run")
 
 
 def weights(run: Path) -> dict[str, Tensor]:

@@ -3,12 +3,14 @@
 Their weights are drawn so wide that an untrained model has opinions, on pictures too.
 """
 
+import json
 import random
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -75,6 +77,40 @@ def copied(smollm2: PreTrainedTokenizerFast, folder: Path, marks: list[str]) -> 
     tokenizer.add_special_tokens({"additional_special_tokens": marks})
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+def shortened(smollm2: PreTrainedTokenizerFast, words: int = 2048) -> PreTrainedTokenizerFast:
+    """The tokenizer with its first `words` tokens, and what it takes to say yes and no in one.
+
+    An untrained model spends nearly all its time on the vocabulary.
+    """
+    whole = json.loads(smollm2.backend_tokenizer.to_str())
+    vocab: dict[str, int] = whole["model"]["vocab"]
+    made_of = {"".join(pair): pair for pair in whole["model"]["merges"]}
+    kept = {token for token, number in vocab.items() if number < words}
+
+    def keep(token: str) -> None:
+        if token not in kept:
+            kept.add(token)
+            for part in made_of[token]:
+                keep(part)
+
+    for token in ("ĠYes", "ĠNo"):
+        keep(token)
+    whole["model"]["vocab"] = {
+        token: number for number, token in enumerate(sorted(kept, key=vocab.__getitem__))
+    }
+    whole["model"]["merges"] = [
+        pair for pair in whole["model"]["merges"] if {*pair, "".join(pair)} <= kept
+    ]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(whole)),
+        **{
+            name: str(token)
+            for name, token in smollm2.special_tokens_map.items()
+            if name.endswith("_token")
+        },
+    )
 
 
 def make_llava(smollm2: PreTrainedTokenizerFast, folder: Path) -> PolicyBase:
