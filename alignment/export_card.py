@@ -76,7 +76,7 @@ def model_card(run: FinishedRun, reference: Reference, *, base_digest: str, pari
                 ("", ""),
                 [
                     ("recipe", f"`{recipe.get('name', 'not said')}`"),
-                    ("commit", f"`{run.identity.get('commit') or commit() or 'not known'}`"),
+                    _commit_row(run),
                     ("data", f"{data.get('name', 'train split')}, sha256 `{data.get('sha256')}`"),
                     ("base", f"`{base_digest}`"),
                     ("adapter", _plain(lora)),
@@ -101,6 +101,13 @@ def model_card(run: FinishedRun, reference: Reference, *, base_digest: str, pari
             "",
         )
     )
+
+
+def _commit_row(run: FinishedRun) -> tuple[str, str]:
+    """A run that does not say what code it ran is no proof that it was this one."""
+    if trained := run.identity.get("commit"):
+        return "commit", f"`{trained}`"
+    return "commit of the export", f"`{commit() or 'not known'}`"
 
 
 def commit() -> str | None:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from alignment.policy import Policy
 from alignment.policy_base import PolicyBase
 from alignment.policy_merged import merged_modules
-from server.vlm.references import ADAPTER_NAME
+from server.vlm.references import ADAPTER_CONFIG_NAME, ADAPTER_NAME
 
 # What transformers and vLLM read beside weights and config.json.
 _COPIED = (
@@ -64,6 +64,7 @@ def write_adapter(
         folder / ADAPTER_NAME,
         {"format": "pt", **(metadata or {})},
     )
+    _as_readable_as(folder / ADAPTER_CONFIG_NAME, folder)
 
 
 def merge(policy: Policy) -> PolicyBase:
@@ -93,6 +94,13 @@ def write_merged(base: PolicyBase, source: str, folder: Path) -> None:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+    _as_readable_as(folder / "config.json", folder)
+
+
+def _as_readable_as(file: Path, folder: Path) -> None:
+    """Weights are written for their owner alone; who serves them is often another user."""
+    for path in folder.glob("*.safetensors"):
+        path.chmod(file.stat().st_mode)
 
 
 def _download(hub_id: str) -> Path:

@@ -109,6 +109,8 @@ def test_adapter_and_merged_checkpoint_are_the_policy(
         assert torch.equal(adapted(input_ids=words).logits, ours)
 
     merged = tmp_path / "out" / "merged"
+    assert len({path.stat().st_mode for path in merged.iterdir()}) == 1
+    assert len({path.stat().st_mode for path in (tmp_path / "out" / "adapter").iterdir()}) == 1
     for name in ("tokenizer.json", "generation_config.json", "tokenizer_config.json"):
         assert (merged / name).read_bytes() == (base / name).read_bytes()
     assert not (merged / "notes.md").exists()
