@@ -69,12 +69,13 @@ def train_ppo(
     `processes` call this with the same arguments, and a run may go on with another number of them.
     `trackio` names a project to log to as well. Raises what building prompts and policy raises,
     `OtherRunError`, `EngineStartError` where vLLM is to sample and can't, `UnevenSharesError`,
-    `OneProcessError`, `TrackioMissingError`, `OutOfMemoryError`, and `RunCollapsedError` with the
-    last checkpoint still good.
+    `OneProcessError`, `DifferentWeightsError`, `TrackioMissingError`, `OutOfMemoryError`, and
+    `RunCollapsedError` with the last checkpoint still good.
     """
     _share_out(recipe, processes)
     asked = AlignmentPrompts(images, recipe.mix, seed=recipe.seed, views=recipe.views)
     policy = Policy(base, recipe.policy)
+    processes.require_same(policy.parameters())
     if processes.shards_base:
         shard_base(policy)
     learner = PpoLearner(policy, recipe, processes)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from server.errors import SightwardError
 
@@ -48,6 +48,16 @@ class OneProcessError(SightwardError):
         super().__init__(f"{what} works in one process, and {processes} were started")
         self.what = what
         self.processes = processes
+
+
+class DifferentWeightsError(SightwardError):
+    """The processes didn't load the same weights: they would sample from different models."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the processes have loaded different weights: the checkpoint must be the same for all, "
+            "and no launcher's setting may leave loading to one of them"
+        )
 
 
 class SeparateRunsError(SightwardError):
@@ -139,6 +149,14 @@ class Processes:
             return 0
         return max(self.gathered([mine])) - mine
 
+    def require_same(self, parameters: Iterable[Tensor]) -> None:
+        """Raise DifferentWeightsError unless all have the same weights, by their sums."""
+        if self.size > 1:
+            sums = tuple(float(parameter.detach().double().sum()) for parameter in parameters)
+            # As text, since what is no number equals nothing, not even itself.
+            if len({repr(one) for one in self.gathered([sums])}) > 1:
+                raise DifferentWeightsError
+
     def agree_on(self, step: int) -> int:
         """The step to begin with, which must be everyone's; raises SeparateRunsError."""
         steps = tuple(self.gathered([step]))
@@ -161,9 +179,8 @@ def join_processes() -> Processes:
         return ALONE
     from accelerate import PartialState
 
+    shards_base = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
+    # Else transformers loads weights in one process alone, for accelerate's own FSDP to send on.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
-    return Processes(
-        rank=state.process_index,
-        size=state.num_processes,
-        shards_base=os.environ.get("ACCELERATE_USE_FSDP", "false") == "true",
-    )
+    return Processes(state.process_index, state.num_processes, shards_base)

@@ -4,7 +4,6 @@ Also imported by the test, which makes the same runs in one process.
 """
 
 import copy
-import importlib.util
 import json
 import random
 import sys
@@ -15,10 +14,9 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import PreTrainedTokenizerFast
 
 from alignment.data.manifest import read_image_set
-from alignment.policy_base import PolicyBase, base_of
+from alignment.policy_base import PolicyBase, base_of, load_base
 from alignment.policy_config import LoraShape, PolicyConfig
 from alignment.ppo import train_ppo
 from alignment.ppo_recipe import PpoRecipe
@@ -103,18 +101,6 @@ def make_data(folder: Path) -> None:
     (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def make_base(tokenizer: PreTrainedTokenizerFast, folder: Path) -> PolicyBase:
-    path = Path(__file__).with_name("tiny_vlms.py")
-    spec = importlib.util.spec_from_file_location("tiny_vlms", path)
-    assert spec is not None
-    assert spec.loader is not None
-    tiny_vlms = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny_vlms)
-    torch.manual_seed(0)
-    base: PolicyBase = tiny_vlms.make_llava(tokenizer, folder)
-    return base
-
-
 def train(name: str, folder: Path, base: PolicyBase, processes: Processes, **options: Any) -> None:
     images = read_image_set(folder / "data")
     train_ppo(
@@ -131,22 +117,21 @@ def train(name: str, folder: Path, base: PolicyBase, processes: Processes, **opt
 def main(folder: Path) -> None:
     processes = join_processes()
     assert processes.size == 2
-    assert not processes.shards_base
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
-    base = make_base(tokenizer, folder / f"tokenizer-{processes.rank}")
-    train("straight", folder, base, processes)
+    assert processes.shards_base
+    whole = replace(processes, shards_base=False)
+    base = load_base(folder / "model", device="cpu", dtype="float32")
+    train("straight", folder, base, whole)
 
     # Only the main process judges; what goes wrong there ends all of them.
     try:
-        train("resumed", folder, base, processes, classifier=SaysSafe(willing=1))
+        train("resumed", folder, base, whole, classifier=SaysSafe(willing=1))
     except UnwillingError:
-        train("resumed", folder, base, processes)
+        train("resumed", folder, base, whole)
 
-    sharded = replace(processes, shards_base=True)
-    train("sharded", folder, base, sharded)
+    train("sharded", folder, base, processes)
 
     try:
-        train("uneven", folder, base, sharded, recipe=replace(RECIPE, mix=PromptMix(3, 5)))
+        train("uneven", folder, base, processes, recipe=replace(RECIPE, mix=PromptMix(3, 5)))
     except UnevenSharesError as error:
         (folder / f"uneven-{processes.rank}").write_text(str(error))
     torch.distributed.destroy_process_group()

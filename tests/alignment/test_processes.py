@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
+from alignment.policy_base import PolicyBase, load_base
 from alignment.ppo import POLICY_FOLDER
-from alignment.processes import ALONE, Processes, SeparateRunsError, join_processes
+from alignment.processes import (
+    ALONE,
+    DifferentWeightsError,
+    Processes,
+    SeparateRunsError,
+    join_processes,
+)
 
 HERE = Path(__file__).parent
-CONFIG = HERE.parents[1] / "alignment" / "accelerate" / "ddp.yaml"
+CONFIG = HERE.parents[1] / "alignment" / "accelerate" / "fsdp.yaml"
 CLOCKED = {"seconds", "tokens_per_s", "memory_gib"}
 
 
@@ -38,9 +45,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def runs(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_vlms: Any,
-    smollm2_tokenizer: PreTrainedTokenizerFast,
+    tmp_path_factory: pytest.TempPathFactory, make_small_llava: Callable[[], PolicyBase]
 ) -> Path:
     """Runs "straight", "resumed" and "sharded" of two processes, and "alone" of one."""
     folder = tmp_path_factory.mktemp("processes")
@@ -51,9 +56,10 @@ def runs(
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.make_data(folder / "data")
-    tokenizer = tiny_vlms.shortened(smollm2_tokenizer)
-    tokenizer.save_pretrained(folder / "tokenizer")
-    base = module.make_base(tokenizer, folder / "tokenizer-alone")
+    made = make_small_llava()
+    made.model.save_pretrained(folder / "model")
+    made.processor.save_pretrained(folder / "model")
+    base = load_base(folder / "model", device="cpu", dtype="float32")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -139,6 +145,18 @@ def test_processes_that_see_different_runs_are_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Processes, "gathered", lambda self, mine: [*mine, 7])
     with pytest.raises(SeparateRunsError, match=r"\(5, 7\)"):
         Processes(0, size=2).agree_on(5)
+
+
+def test_processes_with_other_weights_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = [torch.ones(3), torch.full((2,), torch.nan)]
+    others = [torch.ones(3), torch.zeros(2)]
+    sums = tuple(float(weight.double().sum()) for weight in others)
+    monkeypatch.setattr(Processes, "gathered", lambda self, mine: [*mine, sums])
+
+    Processes(0, size=2).require_same(others)
+    with pytest.raises(DifferentWeightsError):
+        Processes(0, size=2).require_same(weights)
+    ALONE.require_same(weights)
 
 
 def test_without_a_launcher_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
