@@ -35,7 +35,7 @@ def change(field: str, value: Any) -> Callable[[dict[str, Any]], None]:
     ("harm", "reason"),
     [
         (change("label", "Maybe"), "label: Input should be 'Safe' or 'Unsafe'"),
-        (change("split", "dev"), "split: Input should be 'train' or 'test'"),
+        (change("split", "dev"), "split: Input should be 'train', 'validation' or 'test'"),
         (lambda line: line.pop("concept"), "concept: Field required"),
         (change("file", "nowhere.png"), "image 'nowhere.png' is missing"),
         (change("id", "p0"), "id 'p0' stands twice"),
