@@ -21,7 +21,7 @@ COVERS = {
     "dependencies": ("cpu",),
     "cpu": ("cpu",),
     "train": ("cpu", "train"),
-    "bench": ("cpu", "train", "bench"),
+    "bench": ("cpu", "train"),
     "dev": ("cpu", "build", "dev"),
     "build-system": ("cpu", "build"),
 }
