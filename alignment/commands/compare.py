@@ -18,7 +18,10 @@ def compare(
     model: Annotated[str | None, Parameter(help="Start from this instead of its model.")] = None,
     methods: Annotated[
         str,
-        Parameter(help="Of sft, dpo, ppo, sft-ppo (PPO that begins where SFT ended), rloo, grpo."),
+        Parameter(
+            help="Of sft, dpo, ppo, sft-ppo (PPO that begins where SFT ended), rloo, grpo, stage1, "
+            "stage2, stages-ppo (PPO that begins where stage 2 ended)."
+        ),
     ] = "sft,dpo,ppo,sft-ppo,rloo",
     seeds: Annotated[int, Parameter(validator=Number(gte=1), help="Runs of each method.")] = 3,
     first_seed: int = 2024,

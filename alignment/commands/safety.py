@@ -9,7 +9,12 @@ from cyclopts import App, Parameter
 from alignment.commands.starting import read_data, read_pictures, say_written
 
 if TYPE_CHECKING:
+    from alignment.data.manifest import ImageSet
     from alignment.safety.evaluation import RiskFigures
+    from alignment.safety.guarded import GuardedBase
+
+_VIEW_SEED = 2024
+_LENGTH_MULTIPLE = 32
 
 Query = Literal["learned", "text"]
 
@@ -147,48 +152,58 @@ def stage2(
 
 @safety.command
 def evaluate(
-    data: str, *runs: Path, model: _Model = None, split: Literal["validation"] = "validation"
+    data: str,
+    *runs: Path,
+    model: _Model = None,
+    split: Literal["validation", "test"] = "validation",
+    json: Annotated[Path | None, Parameter(help="Write the figures to this file too.")] = None,
 ) -> None:
-    """Print how well modules read the validation split: level, type, clean or not.
+    """Print how well modules read a split: level, type, clean or not.
 
-    A head that reads the text looks better here than it is where the base itself was trained on
-    those pictures, as the reference VLM was.
+    A head that reads the text looks better on the validation split than it is where the base itself
+    was trained on those pictures, as the reference VLM was.
 
     Parameters
     ----------
     data
         What the runs were trained on.
     runs
-        Runs of stage 1, say one of each query.
+        Runs of stage 1, say one of each query, or checkpoints of the reference VLM with modules.
     split
-        The part of the train split that training holds back.
+        The part of the train split that training holds back, or the test split, which no choice
+        may be made by.
     """
     from alignment.safety.evaluation import evaluate as evaluate_modules
-    from alignment.safety.guarding import guard
+    from alignment.safety.evaluation import write_figures
     from alignment.safety.picture_draws import validation_draws
-    from alignment.safety.runs import load_plain_base, read_stage_one
 
     images = read_data(data)
     draws = validation_draws(images.split(split))
-    found = {}
-    for run in runs:
-        modules = read_stage_one(run).modules()
-        base = load_plain_base(model)
-        guarded = guard(
-            base,
-            modules,
-            pictures=read_pictures(base, images, views=1, seed=2024),
-            length_multiple=32,
-        )
-        found[run.name] = evaluate_modules(guarded, draws)
-    _say(found, pictures=len(draws))
+    found = {str(run): evaluate_modules(_guarded(run, model, images), draws) for run in runs}
+    _say(found, pictures=len(draws), split=split)
+    if json is not None:
+        write_figures(found, json)
 
 
-def _say(found: "dict[str, RiskFigures]", *, pictures: int) -> None:
+def _guarded(run: Path, model: str | None, images: "ImageSet") -> "GuardedBase":
+    """A run's modules on the base, or a checkpoint with the modules that it carries."""
+    from alignment.safety.guarding import guard, guard_carried
+    from alignment.safety.runs import load_plain_base, read_stage_one
+
+    is_checkpoint = (run / "config.json").is_file()
+    modules = None if is_checkpoint else read_stage_one(run).modules()
+    base = load_plain_base(str(run) if is_checkpoint else model)
+    pictures = read_pictures(base, images, views=1, seed=_VIEW_SEED)
+    if modules is None:
+        return guard_carried(base, pictures=pictures, length_multiple=_LENGTH_MULTIPLE)
+    return guard(base, modules, pictures=pictures, length_multiple=_LENGTH_MULTIPLE)
+
+
+def _say(found: "dict[str, RiskFigures]", *, pictures: int, split: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{pictures} pictures of the validation split")
+    table = Table(title=f"{pictures} pictures of the {split} split")
     table.add_column("")
     for name in found:
         table.add_column(name, justify="right")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from cyclopts import App
 
+from alignment.compare.orders import RunOrder
 from alignment.compare.plan import Method
-from alignment.compare.training import RunOrder, carry_out
+from alignment.compare.training import carry_out
 from server.errors import SightwardError
 
 app = App(name="alignment.compare", help="One run of a comparison: train it and merge it.")

@@ -16,6 +16,7 @@ from alignment.compare.errands import (
     as_typed,
     inside_command,
     outside_command,
+    risk_command,
     training_command,
 )
 from alignment.compare.plan import INSIDE, OPEN_SET, OUTSIDE, ComparisonConfig, Contestant
@@ -23,6 +24,7 @@ from alignment.data.manifest import ImageSet
 from alignment.ppo_recipe import PpoRecipe
 from alignment.responses.protocol import ResponseClassifier
 from alignment.run_identity import claim_run
+from alignment.safety.recipes import StageOneRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,17 @@ class Comparison:
             commands.append((inside_command(config, checkpoint, inside.parent), log))
         if self.domain.needs_own_measurement and not outside.is_file():
             commands.append((outside_command(config, checkpoint, outside.parent), log))
+        if contestant.risk is not None and not contestant.risk.is_file():
+            commands.append((risk_command(config, checkpoint, contestant.risk), log))
         return commands
 
     def _is_measured(self, contestant: Contestant) -> bool:
-        return contestant.record(INSIDE).is_file() and (
-            not self.domain.needs_own_measurement or contestant.record(OUTSIDE).is_file()
-        )
+        files = [contestant.record(INSIDE)]
+        if self.domain.needs_own_measurement:
+            files.append(contestant.record(OUTSIDE))
+        if contestant.risk is not None:
+            files.append(contestant.risk)
+        return all(file.is_file() for file in files)
 
     def _clear(self, contestant: Contestant) -> None:
         """A merged checkpoint is as large as the base, and can be merged again from its run."""
@@ -157,6 +164,8 @@ def work_of(contestant: Contestant, config: ComparisonConfig) -> str:
     recipe = recipe_of(
         recipe_named(config.recipe), contestant.method, seed=contestant.seed, steps=config.steps
     )
+    if isinstance(recipe, StageOneRecipe):
+        return f"{recipe.steps} steps of {recipe.pictures_per_step} pictures"
     size = recipe.answers_per_step if isinstance(recipe, PpoRecipe) else recipe.batch_size
     return f"{recipe.steps} steps of {size} answers"
 

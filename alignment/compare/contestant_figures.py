@@ -1,5 +1,6 @@
 """All figures of one model, from its record files."""
 
+import json
 from collections.abc import Mapping, Set
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def contestant_figures(
     figures["mean"] = mean_of(
         [figures["images_balanced"], figures["diversity"], figures["general"]]
     )
+    figures |= _risk(contestant.risk)
     outside = None
     if outside_ids is not None:
         outside = [answer for answer in pictures if answer.subject in outside_ids]
@@ -63,6 +65,20 @@ def _written(record: Record, judge: ResponseClassifier, kept: Path) -> dict[str,
     found["diversity"] = None if varied is None else varied.one_minus_self_bleu
     found["length_tokens"] = None if varied is None else varied.mean_tokens
     return found
+
+
+def _risk(file: Path | None) -> dict[str, float | None]:
+    """What the safety modules say of pictures; nothing for a model without them."""
+    if file is None:
+        return {}
+    (read,) = json.loads(file.read_text(encoding="utf-8")).values()
+    return {
+        "level_right": read["level_accuracy"],
+        "level_balanced": read["level_balanced"],
+        "type_right": read["type_accuracy"],
+        "type_balanced": read["type_balanced"],
+        "head_auc": read["auc"],
+    }
 
 
 def _general(record: Record) -> dict[str, float | None]:

@@ -80,6 +80,12 @@ def outside_command(config: ComparisonConfig, checkpoint: str, out: Path) -> lis
     return [*command, "--suite", "alignment", "--mode", "token"]
 
 
+def risk_command(config: ComparisonConfig, checkpoint: str, file: Path) -> list[str]:
+    """Measure what a checkpoint's safety modules say of level and type."""
+    command = [sys.executable, "-m", "alignment", "safety", "evaluate", str(config.data)]
+    return [*command, checkpoint, "--split", config.measure.split, "--json", str(file)]
+
+
 def as_typed(command: Sequence[str]) -> str:
     """The command as one would type it."""
     return shlex.join(["python", *command[1:]])

@@ -11,10 +11,16 @@ from typing import Literal, get_args
 
 from server.errors import SightwardError
 
-Method = Literal["sft", "dpo", "ppo", "sft-ppo", "rloo", "grpo"]
-"""`sft-ppo` is PPO that begins from the adapter of `sft` with the same seed."""
+Method = Literal["sft", "dpo", "ppo", "sft-ppo", "rloo", "grpo", "stage1", "stage2", "stages-ppo"]
+"""What begins from another method's run takes the comparison's own one of the same seed.
+
+`sft-ppo` is PPO that begins from the adapter of `sft`. `stage1` and `stage2` are [S2]'s stages, the
+second on the first, and `stages-ppo` is PPO that begins from the adapter of `stage2`.
+"""
 
 METHODS: tuple[Method, ...] = get_args(Method)
+STAGES: tuple[Method, ...] = ("stage1", "stage2", "stages-ppo")
+"""Those whose models carry safety modules."""
 DEFAULT_METHODS: tuple[Method, ...] = ("sft", "dpo", "ppo", "sft-ppo", "rloo")
 BASE = "base"
 OPEN_SET = "open-set"
@@ -23,6 +29,7 @@ RUN_FOLDER = "run"
 MERGED_FOLDER = "merged"
 INSIDE, OUTSIDE = "inside", "outside"
 RECORD_NAME = "record.json"
+RISK_NAME = "risk.json"
 
 
 class UnknownMethodError(SightwardError):
@@ -74,6 +81,11 @@ class Contestant:
     def merged(self) -> Path:
         """The checkpoint that is measured; gone afterwards unless it is to be kept."""
         return self.folder / MERGED_FOLDER
+
+    @property
+    def risk(self) -> Path | None:
+        """How well its safety modules read pictures; None for a model without."""
+        return self.folder / RISK_NAME if self.method in STAGES else None
 
     def record(self, where: str) -> Path:
         """The record file of one of its measurements."""

@@ -40,6 +40,11 @@ COLUMNS: tuple[Column, ...] = (
     Column("length_tokens", "length", "of written answers, tokens", digits=1),
     Column("informativeness", "informative", "new content words, 1 is 8 or more"),
     Column("general", "general", "built-in questions on objects, colours, counts, one token"),
+    Column("level_right", "level", "of risk (0-3), said right of pictures"),
+    Column("level_balanced", "level, balanced", "the same, levels alike"),
+    Column("type_right", "type", "of risk (nine categories and clean), said right of pictures"),
+    Column("type_balanced", "type, balanced", "the same, types alike"),
+    Column("head_auc", "head's AUC", "of the safety head's 1 - P(clean) on pictures"),
     Column("outside_balanced", "outside", "the other set, one token, balanced"),
     Column("outside_auc", "outside AUC", "of P(unsafe) there"),
     MEAN,
@@ -100,13 +105,18 @@ def spread(values: Sequence[float | None]) -> Spread | None:
 
 
 def markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """The table with figures down and methods across, and what each figure is."""
+    """The table with figures down and methods across, and what each figure is.
+
+    A figure that was taken of no method is left out.
+    """
     heads = [
         row.name + (f" ({len(row.seeds)} seed{'s'[: len(row.seeds) != 1]})" if row.seeds else "")
         for row in rows
     ]
     lines = ["| | " + " | ".join(heads) + " | |", "|---" * (len(rows) + 2) + "|"]
     for column in COLUMNS:
+        if not any(column.key in row.spreads for row in rows):
+            continue
         cells = [_cell(row.spreads.get(column.key), column.digits) for row in rows]
         lines.append(f"| {column.title} | " + " | ".join(cells) + f" | {column.meaning} |")
     lines += ["", "Mean over seeds, with lowest and highest.", *(f"- {note}" for note in notes)]

@@ -6,17 +6,21 @@ one's memory, generators or crash. Both halves go on where they were.
 
 import os
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from alignment.compare.plan import Method
+from alignment.compare import stages
+from alignment.compare.orders import RunOrder
+from alignment.compare.plan import STAGES, Method
 from alignment.policy_start import Start, read_start
 from alignment.ppo_recipe import PpoRecipe
 from alignment.recipe_book.model_recipe import ModelRecipe
 from alignment.recipes_after_sft import after_sft
 from alignment.recipes_alignment import DpoRecipe, SftRecipe
 from alignment.recipes_groups import in_groups
+from alignment.safety.recipes import StageOneRecipe
 
 if TYPE_CHECKING:
     from alignment.data.manifest import ImageSet
@@ -24,28 +28,16 @@ if TYPE_CHECKING:
     from alignment.policy_vision import PictureReader
 
 
-@dataclass(frozen=True, slots=True)
-class RunOrder:
-    """One run: what to train by which method, and where to.
-
-    `model` is the checkpoint to start from.
-    """
-
-    method: Method
-    seed: int
-    data: Path
-    recipe: str
-    model: str
-    run: Path
-    merged: Path
-    steps: int | None
-    view_seed: int
+_BEGINS_FROM: Mapping[Method, Method] = {"sft-ppo": "sft", "stages-ppo": "stage2"}
 
 
 def recipe_of(
     whole: ModelRecipe, method: Method, *, seed: int, steps: int | None
-) -> SftRecipe | DpoRecipe | PpoRecipe:
-    """The method's recipe of a model, with another seed and number of steps."""
+) -> SftRecipe | DpoRecipe | PpoRecipe | StageOneRecipe:
+    """The method's recipe of a model, with another seed and number of steps.
+
+    Raises NoStagesError for a stage of a model that has none here.
+    """
     chosen: SftRecipe | DpoRecipe | PpoRecipe
     match method:
         case "sft":
@@ -56,6 +48,12 @@ def recipe_of(
             chosen = whole.ppo
         case "sft-ppo":
             chosen = after_sft(whole.ppo)
+        case "stage1":
+            return stages.stage_one_recipe(whole.name, seed=seed, steps=steps)
+        case "stage2":
+            return stages.stage_two_sft(whole.name, seed=seed, steps=steps)
+        case "stages-ppo":
+            chosen = stages.ppo_after_stages(whole)
         case "rloo" | "grpo":
             chosen = in_groups(whole.ppo, method)
         case _:
@@ -71,7 +69,11 @@ def carry_out(order: RunOrder) -> None:
     if order.merged.is_dir():
         return
     train(order)
-    merge_into(order.run, order.merged, model=order.model)
+    if order.method == "stage1":
+        # Modules are no adapter: there is nothing to merge.
+        stages.copy_whole(Path(stages.guarded_model(order)), order.merged)
+        return
+    merge_into(order.run, order.merged, model=_start_model(order))
 
 
 def train(order: RunOrder) -> None:
@@ -82,21 +84,27 @@ def train(order: RunOrder) -> None:
 
     whole = recipe_named(order.recipe)
     recipe = recipe_of(whole, order.method, seed=order.seed, steps=order.steps)
+    if isinstance(recipe, StageOneRecipe):
+        stages.train_stage_one(order)
+        return
+    if order.method == "stage2":
+        stages.train_stage_two(order)
+        return
+    model = _start_model(order)
     images = read_data(str(order.data))
     start = None
-    if order.method == "sft-ppo":
-        start = read_start(_trained_first(order), base=order.model)
-    base = load_base(order.model, dtype=whole.dtype, processor_options=whole.processor_options)
+    if (first := _BEGINS_FROM.get(order.method)) is not None:
+        earlier = order.of(first)
+        train(earlier)
+        start = read_start(earlier.run, base=model)
+    base = load_base(model, dtype=whole.dtype, processor_options=whole.processor_options)
     pictures = read_pictures(base, images, views=recipe.views, seed=order.view_seed)
     _train(recipe, images, base, pictures, order.run, start)
 
 
-def _trained_first(order: RunOrder) -> Path:
-    """The SFT run to begin from: the comparison's own of this seed, trained where it isn't yet."""
-    contestant = order.run.parent
-    sft = contestant.with_name(f"sft-{order.seed}") / order.run.name
-    train(replace(order, method="sft", run=sft))
-    return sft
+def _start_model(order: RunOrder) -> str:
+    """The comparison's base; with the modules of stage 1 where what follows stands on them."""
+    return stages.guarded_model(order) if order.method in STAGES else order.model
 
 
 def merge_into(run: Path, folder: Path, *, model: str) -> None:

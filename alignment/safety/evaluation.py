@@ -5,8 +5,10 @@ level or type nobody knows (`alignment.safety.levels`) count for the AUC alone.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -125,3 +127,12 @@ def _auc(is_unsafe: Sequence[bool], scores: Sequence[float]) -> float | None:
     if all(is_unsafe) or not any(is_unsafe):
         return None
     return float(roc_auc_score(is_unsafe, scores))
+
+
+def write_figures(found: Mapping[str, RiskFigures], file: Path) -> None:
+    """Write figures by their readers' names, as JSON, whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    rows = {name: figures.as_dict() for name, figures in found.items()}
+    partial.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(file)

@@ -92,6 +92,20 @@ def guard(
     )
 
 
+def guard_carried(
+    base: PolicyBase, *, pictures: PictureReader, length_multiple: int
+) -> GuardedBase:
+    """The reference VLM with the modules that its checkpoint carries.
+
+    Raises UnfitModulesError for a model without any.
+    """
+    modules = getattr(base.model, "safety", None) if base.is_reference_vlm else None
+    if not isinstance(modules, SafetyModules):
+        raise UnfitModulesError(base.name, "it has none of its own, and none were named")
+    modules.requires_grad_(False).eval()
+    return GuardedReference(base, modules, pictures=pictures, length_multiple=length_multiple)
+
+
 def digest_of(guarded: GuardedBase) -> str:
     """What names the weights that modules on this base are trained on.
 

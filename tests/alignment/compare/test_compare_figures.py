@@ -149,4 +149,5 @@ def test_a_row_without_a_figure_leaves_its_cell_empty() -> None:
 
     assert "| images | 0.500 |" in text
     assert "| 1 - Self-BLEU |  |" in text
+    assert "| gap |" not in text
     assert text.endswith("- a note\n")

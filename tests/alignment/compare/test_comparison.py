@@ -12,21 +12,27 @@ import pytest
 from alignment.compare import training
 from alignment.compare.comparison import Comparison, Domain, find_domain
 from alignment.compare.errands import ErrandError, Processes
+from alignment.compare.orders import RunOrder
 from alignment.compare.plan import (
     ComparisonConfig,
     Contestant,
     MeasureConfig,
+    Method,
     UnknownMethodError,
     methods_named,
     seeds_from,
 )
 from alignment.compare.report import FILES, notes_of, write_comparison
-from alignment.compare.training import RunOrder, carry_out, recipe_of
+from alignment.compare.stages import NoStagesError
+from alignment.compare.training import carry_out, recipe_of
 from alignment.data.manifest import ImageSet
 from alignment.recipe_book.registry import recipe_named
 from alignment.recipes_alignment import SftRecipe
 from alignment.responses.factory import classifier
 from alignment.run_identity import OtherRunError
+from alignment.safety.evaluation import risk_figures, write_figures
+from alignment.safety.levels import risk_of_words
+from server.concepts.risk import CLEAN, Risk
 
 NO_DOMAIN = Domain(None, None)
 
@@ -47,10 +53,22 @@ class Stub:
             self.made.append(f"train {command[3]} {options['--seed']}")
             Path(options["--merged"]).mkdir(parents=True)
             return
+        if command[2:5] == ["alignment", "safety", "evaluate"]:
+            self.made.append(f"read {Path(command[6]).parent.name}")
+            assert Path(command[6]).is_dir()
+            write_risks(Path(command[-1]))
+            return
         out = Path(options["--out"])
         assert "merged" not in options["--model"] or Path(options["--model"]).is_dir()
         self.made.append(f"measure {out.parent.name} {out.name}")
         self._write_record(out / "record.json", rights=4 if "ppo" in str(out) else 3)
+
+
+def write_risks(file: Path) -> None:
+    labels = [risk_of_words(is_unsafe=False, category="", concept="")] * 2
+    types = {CLEAN: 0.9, "Hate": 0.1}
+    said = [Risk((1.0, 0.0, 0.0, 0.0), types), Risk((0.0, 0.0, 1.0, 0.0), types)]
+    write_figures({"merged": risk_figures(labels, said)}, file)
 
 
 @pytest.fixture
@@ -191,6 +209,25 @@ def test_another_domain_is_measured_by_itself(
     assert figures["outside_balanced"] == 0.75
 
 
+def test_what_safety_modules_read_is_measured_too(
+    config: ComparisonConfig, images: ImageSet, write_record: Callable[..., Path], tmp_path: Path
+) -> None:
+    stub = Stub(write_record)
+    comparison = comparison_of(replace(config, methods=("ppo", "stage1"), seeds=(1,)), images)
+    comparison.run(stub)
+
+    assert stub.made[-3:] == ["train stage1 1", "measure stage1-1 inside", "read stage1-1"]
+    base, _ppo, stage1 = comparison.figures().values()
+    assert stage1["level_right"] == 0.5
+    assert stage1["type_right"] == 1.0
+    assert stage1["head_auc"] is None
+    assert "level_right" not in base
+    write_comparison(comparison, cache=tmp_path)
+    lines = (config.out / "table.md").read_text().splitlines()
+    (level,) = [line for line in lines if line.startswith("| level |")]
+    assert level.startswith("| level |  |  | 0.500 |")
+
+
 def test_a_failed_errand_says_its_last_words_and_where_the_rest_is(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; print('a'); sys.exit('error: no such folder')"]
     with pytest.raises(ErrandError, match=r"error: no such folder.*errand\.log"):
@@ -213,25 +250,73 @@ def test_each_method_has_the_books_recipe_with_the_runs_seed(method: Any) -> Non
     assert isinstance(recipe, SftRecipe) == (method == "sft")
 
 
-def test_ppo_after_sft_begins_from_the_sft_run_of_its_seed(
+def order_of(method: Method, folder: Path, recipe: str = "reference") -> RunOrder:
+    mine = folder / f"{method}-7"
+    return RunOrder(method, 7, folder, recipe, "base", mine / "run", mine / "merged", None, 1)
+
+
+@pytest.mark.parametrize("method", ["stage1", "stage2", "stages-ppo"])
+def test_the_stages_have_their_recipes_and_only_on_the_reference(method: Any) -> None:
+    recipe = recipe_of(recipe_named("reference"), method, seed=77, steps=3)
+
+    assert (recipe.seed, recipe.steps) == (77, 3)
+    assert recipe.name.startswith(f"reference-{method}")
+    with pytest.raises(NoStagesError, match="leave stage1, stage2 and stages-ppo out"):
+        recipe_of(recipe_named("smolvlm-256m"), method, seed=77, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("method", "trained"),
+    [("stage1", []), ("stage2", []), ("sft-ppo", ["sft"]), ("stages-ppo", ["stage2"])],
+)
+def test_a_method_begins_from_the_run_of_its_seed(
+    method: Method, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is stubbed but the order in which things are trained and what they stand on."""
+    did: list[tuple[str, Path]] = []
+    read: list[tuple[Path, str]] = []
+
+    def note(order: RunOrder) -> None:
+        did.append((order.method, order.run))
+
+    def guarded_model(order: RunOrder) -> str:
+        return f"modules of {order.of('stage1').run}"
+
+    def train_ppo(*given: Any) -> None:
+        did.append((given[4].parent.name.removesuffix("-7"), given[4]))
+
+    monkeypatch.setattr(training.stages, "train_stage_one", note)
+    monkeypatch.setattr(training.stages, "train_stage_two", note)
+    monkeypatch.setattr(training.stages, "guarded_model", guarded_model)
+    monkeypatch.setattr(training, "read_start", lambda run, base: read.append((run, base)))
+    monkeypatch.setattr(training, "_train", train_ppo)
+    for name in ("commands.starting.read_data", "commands.starting.read_pictures"):
+        monkeypatch.setattr(f"alignment.{name}", lambda *_, **__: None)
+    monkeypatch.setattr("alignment.policy_base.load_base", lambda *_, **__: None)
+
+    training.train(order_of(method, tmp_path))
+
+    runs = [*trained, method]
+    assert did == [(one, tmp_path / f"{one}-7" / "run") for one in runs]
+    on_modules = f"modules of {tmp_path / 'stage1-7' / 'run'}"
+    bases = {"sft-ppo": "base", "stages-ppo": on_modules}
+    assert read == [(tmp_path / f"{one}-7" / "run", bases[method]) for one in trained]
+
+
+def test_stage_one_is_copied_whole_since_modules_are_no_adapter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained: list[tuple[str, Path]] = []
-    monkeypatch.setattr(training, "train", lambda order: trained.append((order.method, order.run)))
-    order = RunOrder(
-        "sft-ppo",
-        7,
-        tmp_path,
-        "reference",
-        "base",
-        tmp_path / "sft-ppo-7" / "run",
-        tmp_path / "sft-ppo-7" / "merged",
-        None,
-        1,
-    )
+    assembled = tmp_path / "assembled"
+    assembled.mkdir()
+    (assembled / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(training, "train", lambda order: order.run.mkdir(parents=True))
+    monkeypatch.setattr(training.stages, "guarded_model", lambda order: str(assembled))
+    order = order_of("stage1", tmp_path)
+    carry_out(order)
+    carry_out(order)
 
-    assert training._trained_first(order) == tmp_path / "sft-7" / "run"
-    assert trained == [("sft", tmp_path / "sft-7" / "run")]
+    assert (order.merged / "model.safetensors").read_bytes() == b"weights"
+    assert (assembled / "model.safetensors").is_file()
 
 
 def test_a_run_that_is_merged_is_not_trained_again(

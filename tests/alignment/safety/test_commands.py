@@ -45,7 +45,7 @@ def test_figures_are_printed_side_by_side_and_what_is_unknown_is_no_number(
     clean = risk_of_words(is_unsafe=False, category="", concept="")
     risk = Risk((1.0, 0.0, 0.0, 0.0), {"Hate": 0.0, CLEAN: 1.0})
     figures = risk_figures([clean], [risk])
-    _say({"learned": figures, "text": figures}, pictures=1)
+    _say({"learned": figures, "text": figures}, pictures=1, split="test")
     printed = capsys.readouterr().out
     auc = next(line for line in printed.splitlines() if "1 - P(clean)" in line)
     assert auc.count("-") >= 3
