@@ -342,6 +342,17 @@ class EngineStartingError(EngineUnavailableError):
     """The engine is still loading; the same request will be answered in a while."""
 
 
+class EngineRestartingError(EngineUnavailableError):
+    """The engine died and is being started again; the same request will be answered in a while."""
+
+
+class DrainingError(SightwardError):
+    """The server is stopping: it finishes what it has and takes nothing new."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping")
+
+
 class SettingsError(SightwardError):
     """The environment or the command line can't be taken; `problems` are for the operator."""
 

@@ -12,6 +12,7 @@ from server.api.chat import ChatHandler
 from server.api.engine_host import EngineHost, FastPathOpener
 from server.api.errors import install_error_handlers
 from server.api.judging import InputHandler
+from server.api.lifecycle import Lifecycle
 from server.api.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RecordMiddleware
 from server.api.moderate import CallHandler
 from server.api.services import Services
@@ -74,6 +75,7 @@ def create_app(
     policy = load_policy(settings.policy)
     calibration = _calibration(settings, probes)
     metrics = Metrics()
+    lifecycle = Lifecycle()
     make_engine = engine if callable(engine) else lambda: engine
 
     @asynccontextmanager
@@ -82,6 +84,7 @@ def create_app(
         engine_host = EngineHost(
             make_engine,
             probes,
+            lifecycle=lifecycle,
             on_failure=on_engine_failure,
             readiness_timeout_s=settings.readiness_timeout_s,
             calibration=calibration,
@@ -91,6 +94,7 @@ def create_app(
         app.state.services = Services(
             settings=settings,
             metrics=metrics,
+            lifecycle=lifecycle,
             engine_host=engine_host,
             call_handler=CallHandler(inputs, policy, load_taxonomy(), metrics),
             chat_handler=ChatHandler(inputs, policy, load_taxonomy(), metrics),

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import structlog
 
+from server.api.lifecycle import Lifecycle, Phase
 from server.cascade import FastPath
 from server.concepts.calibration import Calibration, CalibrationChoice
 from server.concepts.probes import ProbeSet
 from server.engine.conversation import Writer
 from server.engine.protocol import Engine, ModelCard
-from server.errors import EngineStartingError, EngineUnavailableError, SightwardError
+from server.errors import EngineUnavailableError, SightwardError
 from server.moderator import Moderator, chosen_calibration
 
 _log = structlog.get_logger("server")
@@ -51,6 +52,7 @@ class EngineHost:
         make_engine: Callable[[], Engine],
         probes: ProbeSet,
         *,
+        lifecycle: Lifecycle,
         on_failure: Callable[[], None],
         readiness_timeout_s: float,
         calibration: CalibrationChoice = "own",
@@ -58,6 +60,7 @@ class EngineHost:
     ) -> None:
         self._make_engine = make_engine
         self._probes = probes
+        self._lifecycle = lifecycle
         self._on_failure = on_failure
         self._readiness_timeout_s = readiness_timeout_s
         self._calibration = calibration
@@ -65,7 +68,6 @@ class EngineHost:
         self._fast_path: FastPath | None = None
         self._engine: Engine | None = None
         self._serving: Serving | None = None
-        self._has_failed = False
         self._starting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -87,7 +89,7 @@ class EngineHost:
             )
         except Exception as error:
             # Whatever it was, a server without an engine must say so and not die silently.
-            self._has_failed = True
+            self._lifecycle.engine_is(Phase.FAILED)
             # What we raise on purpose explains itself; anything else needs its traceback.
             unexpected = None if isinstance(error, SightwardError) else error
             _log.error("engine failed to start", error=str(error), exc_info=unexpected)
@@ -95,6 +97,7 @@ class EngineHost:
             return
         writer = self._engine if isinstance(self._engine, Writer) else None
         self._serving = Serving(self._engine.card, moderator, writer, since_unix_s=int(time.time()))
+        self._lifecycle.engine_is(Phase.READY)
         _log.info(
             "engine ready",
             model_version=moderator.model_version,
@@ -131,11 +134,10 @@ class EngineHost:
 
     @property
     def serving(self) -> Serving:
-        """What answers; raises `EngineStartingError` or `EngineUnavailableError`."""
+        """What answers; raises what the lifecycle refuses new work with."""
+        self._lifecycle.require_open()
         if self._serving is None:
-            if self._has_failed:
-                raise EngineUnavailableError("the engine failed to start")
-            raise EngineStartingError("the engine is loading")
+            raise EngineUnavailableError("the engine was stopped")
         return self._serving
 
     async def require_ready(self) -> None:

@@ -25,6 +25,8 @@ INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
 
 _RETRY_AFTER_S = 5
+# Another replica can answer at once.
+_RETRY_AFTER_DRAIN_S = 1
 
 
 class ErrorObject(BaseModel):
@@ -193,6 +195,20 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
             "The model is being loaded; try again shortly.",
             SERVER_ERROR,
             _RETRY_AFTER_S,
+        ),
+        errors.EngineRestartingError: ErrorRule(
+            503,
+            "engine_restarting",
+            "The model is being loaded again after a failure; try again shortly.",
+            SERVER_ERROR,
+            _RETRY_AFTER_S,
+        ),
+        errors.DrainingError: ErrorRule(
+            503,
+            "server_draining",
+            "The server is stopping and takes no new requests; send it again to reach another.",
+            SERVER_ERROR,
+            _RETRY_AFTER_DRAIN_S,
         ),
         errors.EngineUnavailableError: ErrorRule(
             503,

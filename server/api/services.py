@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from server.api.chat import ChatHandler
 from server.api.engine_host import EngineHost
+from server.api.lifecycle import Lifecycle
 from server.api.moderate import CallHandler
 from server.settings import Settings
 from server.telemetry import Metrics
@@ -18,6 +19,7 @@ class Services:
 
     settings: Settings
     metrics: Metrics
+    lifecycle: Lifecycle
     engine_host: EngineHost
     call_handler: CallHandler
     chat_handler: ChatHandler
