@@ -338,6 +338,14 @@ class ApiKeyError(RequestError):
         super().__init__("missing or unknown key")
 
 
+class KeyScopeError(RequestError):
+    """The key is known and may not do this; `scope` is what it lacks."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the key lacks the scope {scope}")
+        self.scope = scope
+
+
 class EngineStartingError(EngineUnavailableError):
     """The engine is still loading; the same request will be answered in a while."""
 

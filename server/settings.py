@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.api.keys import KeyEntry, key_from_environment
 from server.errors import SettingsError
 from server.ingest.limits import ImageLimits
 from server.vlm.references import Reference
@@ -41,7 +42,14 @@ class Settings(BaseSettings):
     """A policy file in the format of the shipped one; None: the shipped one."""
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Accepted bearer keys, separated by commas; none: every caller is let in."""
+    """Accepted bearer keys, separated by commas: in clear, or as sha256:HEX[:SCOPE+SCOPE[:TENANT]].
+
+    With neither these nor a file, every caller is let in, but not to what an administrator does.
+    """
+    api_keys_file: Path | None = None
+    """A file of hashed keys (see ``sightward keys new``); read again whenever it changes."""
+    metrics_need_key: bool = False
+    """Whether `/metrics` is shown only for a key with the scope metrics."""
 
     max_body_bytes: int = Field(default=48 * 1024 * 1024, ge=1024)
     max_inputs: int = Field(default=64, ge=1)
@@ -69,6 +77,18 @@ class Settings(BaseSettings):
             return tuple(key.strip() for key in value.split(",") if key.strip())
         return value
 
+    @field_validator("api_keys", mode="after")
+    @classmethod
+    def _sound_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        _entries(keys)
+        return keys
+
+    @model_validator(mode="after")
+    def _keys_for_metrics(self) -> Self:
+        if self.metrics_need_key and not self.api_keys and self.api_keys_file is None:
+            raise ValueError(f"{PREFIX}METRICS_NEED_KEY is set and there are no keys")
+        return self
+
     @model_validator(mode="after")
     def _one_model(self) -> Self:
         if self.model is not None and self.reference is not None:
@@ -78,6 +98,10 @@ class Settings(BaseSettings):
             )
         return self
 
+    def key_entries(self) -> tuple[KeyEntry, ...]:
+        """The keys of the environment, hashed."""
+        return _entries(self.api_keys)
+
     def image_limits(self) -> ImageLimits:
         """The part of the settings that the decoder needs."""
         return ImageLimits(
@@ -85,6 +109,13 @@ class Settings(BaseSettings):
             max_pixels=self.max_image_pixels,
             max_side_px=self.max_image_side_px,
         )
+
+
+def _entries(keys: tuple[SecretStr, ...]) -> tuple[KeyEntry, ...]:
+    return tuple(
+        key_from_environment(key.get_secret_value(), number)
+        for number, key in enumerate(keys, start=1)
+    )
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -12,8 +12,10 @@ from server.api.chat import ChatHandler
 from server.api.engine_host import EngineHost, FastPathOpener
 from server.api.errors import install_error_handlers
 from server.api.judging import InputHandler
+from server.api.key_middleware import ApiKeyMiddleware, guarded_paths
+from server.api.key_ring import KeyRing
 from server.api.lifecycle import Lifecycle
-from server.api.middleware import ApiKeyMiddleware, BodyLimitMiddleware, RecordMiddleware
+from server.api.middleware import BodyLimitMiddleware, RecordMiddleware
 from server.api.moderate import CallHandler
 from server.api.services import Services
 from server.cascade import FastReader, open_fast_path
@@ -68,12 +70,13 @@ def create_app(
 
     The engine starts in the background when the app does, and stops with it. `fast_reader` makes
     what reads pictures without it, where the policy wants that. `on_engine_failure` is called once
-    if it can't start. Raises `DataFileError` when the settings name an unusable probe, policy or
-    calibration file.
+    if it can't start. Raises `DataFileError` when the settings name an unusable probe, policy,
+    calibration or key file.
     """
     probes = load_probes(settings.probes)
     policy = load_policy(settings.policy)
     calibration = _calibration(settings, probes)
+    keys = KeyRing(settings.key_entries(), settings.api_keys_file)
     metrics = Metrics()
     lifecycle = Lifecycle()
     make_engine = engine if callable(engine) else lambda: engine
@@ -121,8 +124,8 @@ def create_app(
     app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
     app.add_middleware(
         ApiKeyMiddleware,
-        keys=[key.get_secret_value() for key in settings.api_keys],
-        prefix="/v1/",
+        keys=keys,
+        guarded=guarded_paths(with_metrics=settings.metrics_need_key),
     )
     app.add_middleware(RecordMiddleware, metrics=metrics)
     return app

@@ -189,6 +189,9 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
             "invalid_api_key",
             "The API key is missing or wrong; send it as: Authorization: Bearer KEY.",
         ),
+        errors.KeyScopeError: ErrorRule(
+            403, "missing_scope", "This needs an API key with the scope {scope!r}."
+        ),
         errors.EngineStartingError: ErrorRule(
             503,
             "engine_starting",

@@ -1,15 +1,12 @@
-"""What wraps every request: its record, its key, its body's size.
+"""What wraps every request: its record and its body's size.
 
-Plain ASGI, so that bodies are never held back and a refusal costs nothing: the key is checked
-before a byte of the body is read, and the body's size while it arrives.
+Plain ASGI, so that bodies are never held back and a refusal costs nothing: the size is checked
+while the body arrives.
 """
 
-import hashlib
-import hmac
 import re
 import time
 import uuid
-from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -17,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.errors import error_response
 from server.api.request_record import attach_record
-from server.errors import ApiKeyError, BodyBytesError
+from server.errors import BodyBytesError
 from server.telemetry import Metrics, RequestRecord
 
 _SOUND_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -72,33 +69,6 @@ class RecordMiddleware:
         record.log(failure)
 
 
-class ApiKeyMiddleware:
-    """Lets requests below `prefix` in only with one of `keys`; without keys everyone is let in.
-
-    Probes and metrics stay open: whoever runs the service keeps them off the public network.
-    """
-
-    def __init__(self, app: ASGIApp, *, keys: Sequence[str], prefix: str) -> None:
-        self._app = app
-        self._digests = tuple(_digest(key) for key in keys)
-        self._prefix = prefix
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI)."""
-        is_guarded = scope["type"] == "http" and scope["path"].startswith(self._prefix)
-        if is_guarded and self._digests and not self._is_known(Headers(scope=scope)):
-            await error_response(scope, ApiKeyError())(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _is_known(self, headers: Headers) -> bool:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        given = _digest(key.strip())
-        # Digests have one length and all keys are compared, so the time tells nothing of either.
-        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
-        return scheme.lower() == "bearer" and any(matches)
-
-
 class BodyLimitMiddleware:
     """Refuses bodies over `limit_bytes`: at once when the length is declared, else on the way."""
 
@@ -133,7 +103,3 @@ def _request_id(given: str | None) -> str:
     if given is not None and _SOUND_REQUEST_ID.fullmatch(given):
         return given
     return f"req-{uuid.uuid4().hex}"
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
