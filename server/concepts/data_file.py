@@ -1,8 +1,7 @@
-"""Reads the JSON files that define concepts (taxonomy, probes, policy,
-calibration) and versions them.
+"""Reads the JSON and YAML files that define concepts (taxonomy, probes, policy, calibration).
 
-A file is either wholly valid or refused with the path of every bad field: a probe or threshold that
-was silently ignored would change verdicts without anyone noticing. A version is a readable revision
+A file is either wholly valid or refused with path and line of every bad field: a probe or threshold
+that was silently ignored would change verdicts without anyone noticing. A version is a readable revision
 plus a hash of the content, so an edit that forgets the revision still shows.
 """
 
@@ -13,9 +12,11 @@ from typing import Any, Never, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from server.concepts.located_text import LocatedText, lines_of_json, read_yaml
 from server.errors import DataFileError
 
 VERSION_HASH_CHARS = 8
+YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 
 
 class FrozenRecord(BaseModel):
@@ -45,25 +46,40 @@ RecordT = TypeVar("RecordT", bound=BaseModel)
 
 
 def read_data_file(path: Path, record: type[RecordT]) -> RecordT:
-    """Read and check the JSON file at `path`.
+    """Read and check the file at `path`: YAML if its name says so, else JSON.
 
-    Raises `DataFileError` with one problem a bad field, each as ``field.path: what is wrong``.
+    Raises `DataFileError` with one problem a bad field, as ``field.path: what is wrong (line 7)``.
     """
     try:
         raw = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataFileError(path, (f"can't be read: {error}",)) from error
+    is_yaml = path.suffix.lower() in YAML_SUFFIXES
+    located: LocatedText | None = None
     try:
-        json.loads(raw, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
-        return record.model_validate_json(raw, strict=True)
+        if is_yaml:
+            located = read_yaml(raw)
+            checked = json.dumps(located.value, allow_nan=False)
+        else:
+            json.loads(raw, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+            checked = raw
+        return record.model_validate_json(checked, strict=True)
     except ValidationError as error:
+        located = lines_of_json(raw) if located is None else located
         problems = tuple(
-            f"{'.'.join(str(part) for part in detail['loc']) or '(file)'}: {detail['msg']}"
+            _problem(detail["loc"], detail["msg"], located)
             for detail in error.errors(include_url=False, include_input=False)
         )
         raise DataFileError(path, problems) from error
     except (ValueError, RecursionError) as error:
-        raise DataFileError(path, (f"(file): not valid JSON: {error}",)) from error
+        language = "YAML" if is_yaml else "JSON"
+        raise DataFileError(path, (f"(file): not valid {language}: {error}",)) from error
+
+
+def _problem(location: tuple[str | int, ...], message: str, located: LocatedText) -> str:
+    field = ".".join(str(step) for step in location) or "(file)"
+    line = located.line_of(location)
+    return f"{field}: {message}" + ("" if line is None else f" (line {line})")
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

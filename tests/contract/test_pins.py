@@ -24,6 +24,7 @@ COVERS = {
     "bench": ("cpu", "train"),
     "audit": ("cpu", "train"),
     "ray": ("cpu", "train", "ray"),
+    "sql": ("cpu", "sql"),
     "dev": ("cpu", "build", "dev"),
     "build-system": ("cpu", "build"),
 }
