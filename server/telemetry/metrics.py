@@ -1,0 +1,83 @@
+"""What is counted and timed, for Prometheus: field-standard names, and labels of few values.
+
+No label ever holds what a caller chose: routes are templates, codes are our own, categories are the
+taxonomy's.
+"""
+
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Stage = Literal["decode", "engine", "total"]
+
+_STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The metrics of one app, on a registry of its own, so that apps in one process don't clash."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "sightward_requests",
+            "Requests answered, by route template and HTTP status.",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "sightward_requests_in_flight",
+            "Requests being answered now.",
+            registry=self.registry,
+        )
+        self.stage_seconds = Histogram(
+            "sightward_stage_seconds",
+            "Seconds a moderation spends decoding one picture (decode), waiting for the model's "
+            "answers to one input (engine), and in all (total).",
+            ["stage"],
+            buckets=_STAGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.verdicts = Counter(
+            "sightward_verdicts",
+            "Results given, by outcome and the policy's action.",
+            ["outcome", "action"],
+            registry=self.registry,
+        )
+        self.judged = Counter(
+            "sightward_judged",
+            "Inputs judged, by kind and by what judged them: the model, or its safety head alone.",
+            ["modality", "judge"],
+            registry=self.registry,
+        )
+        self.undetermined = Counter(
+            "sightward_undetermined",
+            "Results that could not be judged, inputs refused one by one among them.",
+            registry=self.registry,
+        )
+        self.hints = Counter(
+            "sightward_hints",
+            "Conversations judged, by the hint that was given and by what chose it.",
+            ["hint", "source"],
+            registry=self.registry,
+        )
+        self.answer_tokens = Counter(
+            "sightward_answer_tokens",
+            "Tokens written in answers to conversations.",
+            registry=self.registry,
+        )
+        self.refused_inputs = Counter(
+            "sightward_refused_inputs",
+            "Single inputs refused, by error code.",
+            ["code"],
+            registry=self.registry,
+        )
+
+    def observe(self, stage: Stage, duration_ms: float) -> None:
+        """Count one duration of a stage."""
+        self.stage_seconds.labels(stage).observe(duration_ms / 1000)
+
+    def count_result(self, outcome: str, action: str) -> None:
+        """Count one result; the third outcome has a counter of its own to alert on."""
+        self.verdicts.labels(outcome, action).inc()
+        if outcome == "undetermined":
+            self.undetermined.inc()
