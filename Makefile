@@ -9,7 +9,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE_PINS := requirements/build.txt requirements/cpu.txt
-DEV_PINS := $(SERVE_PINS) requirements/train.txt requirements/ray.txt requirements/sql.txt requirements/dev.txt
+DEV_PINS := $(SERVE_PINS) requirements/train.txt requirements/ray.txt requirements/sql.txt requirements/redis.txt requirements/dev.txt
 SERVE_STAMP := $(VENV)/.installed-serve
 DEV_STAMP := $(VENV)/.installed-dev
 

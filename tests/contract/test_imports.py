@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # What may be imported in each package: the dependencies and these extras.
 EXTRAS = {
-    "server": ("cpu", "gpu", "audit", "ray"),
+    "server": ("cpu", "gpu", "audit", "ray", "redis", "sql", "traces"),
     "alignment": ("cpu", "gpu", "train"),
     "benchmarks": ("cpu", "gpu", "train", "bench"),
 }

@@ -24,7 +24,9 @@ COVERS = {
     "bench": ("cpu", "train"),
     "audit": ("cpu", "train"),
     "ray": ("cpu", "train", "ray"),
+    "redis": ("cpu", "redis"),
     "sql": ("cpu", "sql"),
+    "traces": ("cpu",),
     "dev": ("cpu", "build", "dev"),
     "build-system": ("cpu", "build"),
 }
