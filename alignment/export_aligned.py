@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from alignment.export_card import commit, model_card
 from alignment.export_parity import (
@@ -32,21 +33,25 @@ from alignment.policy import Policy
 from server.concepts.calibration import CALIBRATION_NAME
 from server.errors import SightwardError
 from server.vlm.adapter import BASE_KEY
-from server.vlm.assembly import assemble, read_base_digest, read_digest
+from server.vlm.assembly import assemble, read_base_digest
 from server.vlm.references import (
     ADAPTER_NAME,
     BASE,
     MODEL_NAME,
+    SAFETY_NAME,
     Reference,
     adapted_files,
     reference_files,
     variant_folder,
 )
+from server.vlm.safety import SafetyModules
+from server.vlm.safety_file import write_safety
 
 ADAPTER_FOLDER = "adapter"
 MERGED_FOLDER = "merged"
 RECORD_NAME = "export.json"
 _CARD_NAME = "README.md"
+_MODEL_NAME = "model.safetensors"
 
 
 class OccupiedFolderError(SightwardError):
@@ -122,6 +127,9 @@ def export_reference(
 
 
 def _write_committed(policy: Policy, folder: Path, base_digest: str) -> None:
+    modules = getattr(policy.base.model, "safety", None)
+    if isinstance(modules, SafetyModules):
+        write_safety(folder / SAFETY_NAME, modules, base=base_digest)
     write_adapter(
         policy,
         folder,
@@ -133,15 +141,29 @@ def _write_committed(policy: Policy, folder: Path, base_digest: str) -> None:
 
 
 def _base_digest(run: FinishedRun) -> str:
-    """The digest of the run's base, which must be the one that variants are assembled on."""
+    """The digest of the run's base, which must be the one that variants are assembled on.
+
+    It may carry safety modules. An adapter merged into it would be missing from what is exported.
+    """
     here = assemble()
     digest = read_base_digest(Path(run.base))
     if digest is None or digest != read_base_digest(here):
         raise LostBaseError(Path(run.base).name, f"is not the reference VLM's, {here.name}")
-    # A calibration changes no weight, an adapter does, and both change the checkpoint's name.
-    if read_digest(Path(run.base)) not in (digest, read_digest(here)):
+    if not _holds_weights_of(here, Path(run.base)):
         raise LostBaseError(Path(run.base).name, "is an aligned variant already")
     return digest
+
+
+def _holds_weights_of(base: Path, checkpoint: Path) -> bool:
+    """Whether every tensor of `base` is in `checkpoint` as it is."""
+    with (
+        safe_open(base / _MODEL_NAME, framework="pt") as ours,
+        safe_open(checkpoint / _MODEL_NAME, framework="pt") as theirs,
+    ):
+        names = ours.keys()
+        return set(names) <= set(theirs.keys()) and all(
+            torch.equal(ours.get_tensor(name), theirs.get_tensor(name)) for name in names
+        )
 
 
 @contextmanager

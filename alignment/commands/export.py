@@ -18,10 +18,11 @@ def export(
     out: Annotated[Path | None, Parameter(help="The folder to write to.")] = None,
     *,
     as_reference: Annotated[
-        Literal["sft", "dpo", "ppo"] | None,
+        Literal["sft", "dpo", "ppo", "safe"] | None,
         Parameter(
-            help="Write the small adapter that is committed as this variant of the reference VLM; "
-            "without OUT in its place beside the base."
+            help="Write the small adapter (`safe`: with the safety modules that it was trained on) "
+            "that is committed as this variant of the reference VLM; without OUT in its place "
+            "beside the base."
         ),
     ] = None,
     model: Annotated[

@@ -114,20 +114,24 @@ class SafetyRecipe:
 
 
 def reference_stage1(query: Query = "learned") -> StageOneRecipe:
-    """Stage 1 of the reference VLM: three minutes of one core, eight where the text is read.
+    """Stage 1 of the reference VLM: a few minutes of one core, more where the text is read.
 
     A head that reads the text needs the language model's state for every picture, so its steps are
-    fewer, and fewer pictures each.
+    fewer, and fewer pictures each. Three thousand pictures bear no large abstractor: on the
+    validation split one layer of width 128 that looks at each position alone read types better
+    than two of width 192 that look at neighbours.
     """
     return StageOneRecipe(
         name=f"reference-stage1-{query}",
         seed=2024,
-        modules=ModulesShape(query=query, seen_tokens=4, head_tokens=4, width=192, depth=2),
-        steps=400 if query == "learned" else 240,
+        modules=ModulesShape(
+            query=query, seen_tokens=4, head_tokens=4, width=128, depth=1, kernel=1
+        ),
+        steps=1000 if query == "learned" else 240,
         pictures_per_step=64 if query == "learned" else 24,
         words_per_step=0 if query == "learned" else 6,
         language_mix=PromptMix(pictures=4, general=4),
-        language_every=4,
+        language_every=10 if query == "learned" else 4,
         views=8,
         category_power=0.5,
         risk_weight=10.0,
@@ -138,8 +142,8 @@ def reference_stage1(query: Query = "learned") -> StageOneRecipe:
         weight_decay=0.05,
         max_grad_norm=50.0,
         length_multiple=32,
-        save_every=50,
-        validate_every=100 if query == "learned" else 80,
+        save_every=100 if query == "learned" else 40,
+        validate_every=200 if query == "learned" else 80,
     )
 
 

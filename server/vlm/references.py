@@ -15,8 +15,8 @@ from typing import Literal, get_args
 from server.concepts.calibration import CALIBRATION_NAME
 from server.errors import SightwardError
 
-Reference = Literal["base", "sft", "dpo", "ppo"]
-"""The base, or what it was aligned with."""
+Reference = Literal["base", "sft", "dpo", "ppo", "safe"]
+"""The base, or what it was aligned with; `safe` carries safety modules [S2]."""
 
 BASE: Reference = "base"
 DEFAULT_REFERENCE: Reference = "ppo"
