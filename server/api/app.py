@@ -20,7 +20,8 @@ from server.api.moderate import CallHandler
 from server.api.services import Services
 from server.cascade import FastReader, open_fast_path
 from server.concepts.calibration import CalibrationChoice, read_calibration
-from server.concepts.policy import Policy, load_policy
+from server.concepts.policy import Policy
+from server.concepts.policy_book import load_policy
 from server.concepts.probes import ProbeSet, load_probes
 from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Engine

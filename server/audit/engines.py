@@ -9,7 +9,7 @@ from pathlib import Path
 
 from server.audit.judge import Judge
 from server.concepts.calibration import CalibrationChoice, read_calibration
-from server.concepts.policy import load_policy
+from server.concepts.policy_book import load_policy
 from server.concepts.probes import load_probes
 from server.engine.protocol import Engine
 from server.moderator import Moderator

@@ -1,8 +1,8 @@
 """Reads the JSON and YAML files that define concepts (taxonomy, probes, policy, calibration).
 
 A file is either wholly valid or refused with path and line of every bad field: a probe or threshold
-that was silently ignored would change verdicts without anyone noticing. A version is a readable revision
-plus a hash of the content, so an edit that forgets the revision still shows.
+that was silently ignored would change verdicts without anyone noticing. A version is a readable
+revision plus a hash of the content, so an edit that forgets the revision still shows.
 """
 
 import hashlib

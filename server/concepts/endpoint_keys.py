@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from server.concepts.actions import Decision
 from server.concepts.policy import Policy
 from server.concepts.taxonomy import load_taxonomy
 from server.concepts.verdict import Verdict
@@ -192,8 +193,9 @@ NOT_JUDGED = (
 
 UNCLASSIFIED = UnclassifiedRoute(
     EndpointKey.ILLICIT,
-    "Unsafe in a way no category carries, or blocked because it could not be judged: the broadest "
-    "key stands in, so that a flagged answer has one that is true.",
+    "Unsafe in a way no category carries, or blocked for an operator's own concept or list, or "
+    "because it could not be judged: the broadest key stands in, so that a flagged answer has one "
+    "that is true.",
 )
 
 
@@ -213,14 +215,18 @@ def categories_of(key: EndpointKey) -> tuple[str, ...]:
     return tuple(name for name in load_taxonomy().category_names if key in keys_of(name))
 
 
-def key_results(verdict: Verdict, policy: Policy) -> tuple[KeyResult, ...]:
+def key_results(
+    verdict: Verdict, policy: Policy, decision: Decision | None = None
+) -> tuple[KeyResult, ...]:
     """All thirteen keys for one verdict, in the endpoint's order.
 
-    A key's score is the highest that speaks for it, and it is flagged when one of those reached its
-    category's threshold, so some key is flagged exactly when the policy's decision is.
+    A key's score is the highest that speaks for it, and it is flagged when the decision (by
+    default the policy's on this verdict) flags a category that speaks for it, so some key is
+    flagged exactly when the decision is.
     """
+    decision = policy.decide(verdict) if decision is None else decision
     spoken: dict[EndpointKey, list[KeyResult]] = {key: [] for key in EndpointKey}
-    for result in (*_classified(verdict, policy), *_unclassified(verdict, policy)):
+    for result in (*_classified(verdict, policy, decision), *_unclassified(verdict, decision)):
         spoken[result.key].append(result)
     return tuple(
         KeyResult(
@@ -232,25 +238,29 @@ def key_results(verdict: Verdict, policy: Policy) -> tuple[KeyResult, ...]:
     )
 
 
-def _classified(verdict: Verdict, policy: Policy) -> Iterable[KeyResult]:
+def _classified(verdict: Verdict, policy: Policy, decision: Decision) -> Iterable[KeyResult]:
+    flagged = frozenset(decision.flagged_categories)
     for route in CATEGORY_ROUTES:
         score = verdict.categories.get(route.category)
         if score is not None:
-            rule = policy.rule(route.category)
-            yield KeyResult(route.key, flagged=score >= rule.block_at, score=score)
+            yield KeyResult(route.key, flagged=route.category in flagged, score=score)
     for concept_route in CONCEPT_ROUTES:
         category = load_taxonomy().category_of(concept_route.concept)
         category_score = verdict.categories.get(category)
         concept_score = verdict.concepts.get(concept_route.concept)
         if category_score is not None and concept_score is not None:
-            # A concept alone must not turn a key true while its category stays below its threshold:
-            # the answer would have a true key and `flagged` false.
+            # A concept alone must not turn a key true while its category is not flagged: the answer
+            # would have a true key and `flagged` false.
             score = min(concept_score, category_score)
-            rule = policy.rule(category)
-            yield KeyResult(concept_route.key, flagged=score >= rule.block_at, score=score)
+            rule = policy.concepts.get(concept_route.concept, policy.rule(category))
+            yield KeyResult(
+                concept_route.key,
+                flagged=category in flagged and score >= rule.block_at,
+                score=score,
+            )
 
 
-def _unclassified(verdict: Verdict, policy: Policy) -> Iterable[KeyResult]:
-    flagged = policy.decide(verdict).flagged_unclassified
+def _unclassified(verdict: Verdict, decision: Decision) -> Iterable[KeyResult]:
+    flagged = decision.flagged_unclassified
     if flagged or verdict.unclassified is not None:
         yield KeyResult(UNCLASSIFIED.key, flagged=flagged, score=verdict.unclassified)

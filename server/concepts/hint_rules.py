@@ -21,8 +21,9 @@ from server.concepts.risk import CLEAN, Risk
 # A threshold of 0 would be reached by every picture; null means that a hint is never given.
 LevelThreshold = Annotated[float, Field(gt=0.0, le=1.0)] | None
 
-HintSource = Literal["risk", "verdict", "off"]
-"""What a hint was chosen by: a safety head, the ordinary verdict, or nobody, as switched off."""
+HintSource = Literal["risk", "verdict", "own_concept", "list", "off"]
+"""What a hint was chosen by: a safety head, the ordinary verdict, a concept or a list of the
+operator's, or nobody, as switched off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from server.concepts.policy import (
     Policy,
     Rule,
     default_policy,
-    load_policy,
 )
+from server.concepts.policy_book import load_policy
 from server.concepts.risk import CLEAN, Risk
 from server.concepts.taxonomy import load_taxonomy
 from server.concepts.verdict import UNREAD, Outcome, Verdict, merge
