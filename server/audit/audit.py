@@ -34,6 +34,7 @@ from server.audit.summary import (
 )
 from server.audit.tables import TableLayout
 from server.audit.tally import tally_rows
+from server.cascade import FastReader
 from server.engine.model_requirements import measure_machine
 from server.engine.protocol import Engine
 from server.settings import Settings
@@ -81,11 +82,18 @@ def _make_engine(settings: Settings) -> Engine:
     return make_engine(settings)
 
 
+def _make_reader(settings: Settings) -> FastReader:
+    from server.serving_engine import make_fast_reader
+
+    return make_fast_reader(settings)
+
+
 def run_audit(
     options: AuditOptions,
     settings: Settings,
     *,
     make_engine: Callable[[Settings], Engine] = _make_engine,
+    make_reader: Callable[[Settings], FastReader] = _make_reader,
     console: Console | None = None,
     error_console: Console | None = None,
 ) -> Summary:
@@ -97,7 +105,7 @@ def run_audit(
     shown = error_console or Console(stderr=True)
     rule = LabelRule.parse(options.unsafe) if options.unsafe else LabelRule()
     labels = None if options.labels is None else read_labels(options.labels)
-    spec = _judge_spec(options, settings, make_engine)
+    spec = _judge_spec(options, settings, make_engine, make_reader)
     spec.check()
     source = open_source(
         options.source, split=options.split, layout=TableLayout(options.image, rule)
@@ -125,7 +133,10 @@ def run_audit(
 
 
 def _judge_spec(
-    options: AuditOptions, settings: Settings, make_engine: Callable[[Settings], Engine]
+    options: AuditOptions,
+    settings: Settings,
+    make_engine: Callable[[Settings], Engine],
+    make_reader: Callable[[Settings], FastReader],
 ) -> JudgeSpec:
     in_flight = options.in_flight
     if in_flight is None:
@@ -135,6 +146,7 @@ def _judge_spec(
     return JudgeSpec(
         settings=settings,
         make_engine=make_engine,
+        make_reader=make_reader,
         decode_threads=options.decode_threads or min(_MOST_DECODE_THREADS, cores or 1),
         in_flight=in_flight,
     )
@@ -178,7 +190,7 @@ async def _judge_here(
             await engine.stop()
             raise
     try:
-        judge = spec.judge(engine)
+        judge = await spec.judge(engine)
         store.identify({"judge": judge.version})
         already = len(store.done)
         with AuditProgress(console, already=already, count=source.count) as progress:
@@ -192,7 +204,7 @@ async def _judge_here(
                 ),
             )
             facts = RunFacts(images=progress.judged, seconds=progress.seconds, engines=1)
-        judge.close()
+        await judge.close()
     finally:
         await engine.stop()
     return facts

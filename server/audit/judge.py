@@ -19,6 +19,7 @@ from server.api.errors import rule_for
 from server.audit.item import Item
 from server.audit.row import Row
 from server.audit.tables import MISSING_FILE
+from server.cascade import FastPath
 from server.concepts.policy import Action, Policy
 from server.concepts.verdict import Outcome, Verdict
 from server.errors import ImageError, QuestionTooLongError, SightwardError
@@ -52,12 +53,22 @@ class _Refused:
 
 
 class Judge:
-    """Judges items with one moderator; many at once. `close` it when done."""
+    """Judges items with one moderator; many at once. `close` it when done.
+
+    `fast_path` is the moderator's, closed with the judge.
+    """
 
     def __init__(
-        self, moderator: Moderator, policy: Policy, *, limits: ImageLimits, decode_threads: int
+        self,
+        moderator: Moderator,
+        policy: Policy,
+        *,
+        limits: ImageLimits,
+        decode_threads: int,
+        fast_path: FastPath | None = None,
     ) -> None:
         self._moderator = moderator
+        self._fast_path = fast_path
         self._policy = policy
         self._limits = limits
         self._decoder = ImageDecoder(limits)
@@ -68,9 +79,11 @@ class Judge:
         """Everything that a row's scores and action depend on; valid once the engine started."""
         return f"{self._moderator.model_version}+policy-{self._policy.version}"
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let running decodes end, drop those that have not begun."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
+        if self._fast_path is not None:
+            await self._fast_path.close()
 
     async def row(self, item: Item) -> Row:
         """The item's row. Raises `EngineError` when the engine can't be asked."""

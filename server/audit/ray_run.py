@@ -198,7 +198,7 @@ class _JudgeActor:
             if self._judge is None:
                 engine = await asyncio.to_thread(self._spec.make_engine, self._spec.settings)
                 await engine.start()
-                self._engine, self._judge = engine, self._spec.judge(engine)
+                self._engine, self._judge = engine, await self._spec.judge(engine)
             return self._judge
 
     def _run(self, work: Coroutine[Any, Any, list[Record]]) -> list[Record]:

@@ -92,10 +92,19 @@ def safety_stub() -> Callable[[Settings], StubEngine]:
 def audit(tmp_path: Path) -> Auditor:
     """Audit a source into `tmp_path/out` with a stub; options as `AuditOptions`."""
 
-    def run(source: object, *, make_engine: Any = _stub, **options: Any) -> Summary:
+    def run(
+        source: object,
+        *,
+        make_engine: Any = _stub,
+        settings: Settings | None = None,
+        **options: Any,
+    ) -> Summary:
+        made = {"make_engine": make_engine}
+        if "make_reader" in options:
+            made["make_reader"] = options.pop("make_reader")
         given: dict[str, Any] = {"out": tmp_path / "out", "in_flight": 4} | options
         return run_audit(
-            AuditOptions(source=str(source), **given), read_settings(), make_engine=make_engine
+            AuditOptions(source=str(source), **given), settings or read_settings(), **made
         )
 
     return run

@@ -18,9 +18,10 @@ from server.audit.errors import ClusterError
 from server.audit.item import Item
 from server.audit.ray_cluster import RaySettings, cluster, said_by
 from server.audit.ray_run import _JudgeActor, _raise_failure, _reply_schema
+from server.cascade import FastReader
 from server.engine.stub import StubEngine
 from server.errors import EngineStartError
-from server.settings import read_settings
+from server.settings import Settings, read_settings
 
 WORKER = Path(__file__).with_name("ray_worker.py")
 PICTURES = 60
@@ -108,10 +109,15 @@ def test_what_keeps_an_actor_from_judging_ends_the_audit(
         _raise_failure(reply)
 
 
+def _no_reader(settings: Settings) -> FastReader:
+    raise AssertionError("the policy wants no fast path")
+
+
 def test_an_actor_whose_engine_can_t_start_says_why(tmp_path: Path) -> None:
     spec = JudgeSpec(
         settings=read_settings(),
         make_engine=lambda _: StubEngine(start_error="no such model"),
+        make_reader=_no_reader,
         decode_threads=1,
         in_flight=2,
     )
