@@ -367,3 +367,34 @@ class SettingsError(SightwardError):
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+class MatcherUnavailableError(EngineUnavailableError):
+    """A picture could not be held against known material; `matcher` is the one that failed."""
+
+    def __init__(self, matcher: str) -> None:
+        super().__init__(f"the matcher {matcher} failed")
+        self.matcher = matcher
+
+
+class AuditLogError(SightwardError):
+    """The audit log could not be written or read; `reason` is for the operator."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NoAuditLogError(RequestError):
+    """Reviews were asked for on a server that keeps no audit log."""
+
+    def __init__(self) -> None:
+        super().__init__("no audit log is kept")
+
+
+class UnknownReviewError(RequestError):
+    """No verdict that waits, or waited, for a review has this id."""
+
+    def __init__(self, review_id: str) -> None:
+        super().__init__(f"no review {review_id!r}", param="id")
+        self.review_id = review_id

@@ -149,6 +149,19 @@ class Moderator:
         verdict = await self._judge_pieces(cut_text(text))
         return Judgement(verdict, engine_ms=_ms_since(started))
 
+    async def answer_to(
+        self, probe: YesNoProbe, content: Image.Image | str
+    ) -> float | None:
+        """One more question about a picture or a short text, which has no say in its verdict.
+
+        P(unsafe answer); None where too little of it is an answer. Raises
+        `EngineError`, `QuestionTooLongError` for a text that has to be cut among them.
+        """
+        subject = _Subject(None, content) if isinstance(content, str) else _Subject(content)
+        reading = _reading(probe, await self._ask(subject.judged_by(probe)))
+        is_answer = reading.answer_mass >= self._min_answer_mass
+        return reading.p_unsafe if is_answer else None
+
     async def _judge_pieces(self, pieces: Sequence[str]) -> Verdict:
         if not pieces:
             return UNREAD

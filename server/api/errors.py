@@ -128,6 +128,24 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
             "Fetching images from URLs is not enabled on this server; send the image itself as a "
             "base64 data URL or as an upload.",
         ),
+        errors.MatcherUnavailableError: ErrorRule(
+            503,
+            "matching_unavailable",
+            "The picture could not be held against known material, so it is not judged.",
+            SERVER_ERROR,
+            _RETRY_AFTER_S,
+        ),
+        errors.AuditLogError: ErrorRule(
+            503,
+            "audit_log_unavailable",
+            "The audit log can't be used at the moment.",
+            SERVER_ERROR,
+            _RETRY_AFTER_S,
+        ),
+        errors.NoAuditLogError: ErrorRule(
+            404, "no_audit_log", "This server keeps no audit log, and so no reviews."
+        ),
+        errors.UnknownReviewError: ErrorRule(404, "unknown_review", "There is no such review."),
         errors.InvalidBodyError: ErrorRule(
             400, "invalid_body", "The request body can't be read: {problem}."
         ),
