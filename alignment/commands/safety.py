@@ -151,6 +151,29 @@ def stage2(
 
 
 @safety.command
+def attach(base: Path, modules: Path, out: Path) -> None:
+    """Write a checkpoint that vLLM serves with the modules, of a LLaVA- or Qwen-VL-type base.
+
+    The reference VLM needs none: its modules lie beside its adapter.
+
+    Parameters
+    ----------
+    base
+        The base's checkpoint folder, or the `merged` folder of an `export` of stage 2.
+    modules
+        A run of stage 1 on that base, or its safety.safetensors.
+    out
+        The folder to write; new, or empty.
+    """
+    from alignment.safety.runs import read_stage_one
+    from server.vlm.attach.checkpoint import write_attached_checkpoint
+
+    file = modules if modules.is_file() else read_stage_one(modules).path
+    write_attached_checkpoint(base, file, out)
+    say_written(out)
+
+
+@safety.command
 def evaluate(
     data: str,
     *runs: Path,

@@ -10,6 +10,7 @@ from alignment.recipe_book.registry import UnknownRecipeError
 from alignment.safety.evaluation import risk_figures
 from alignment.safety.levels import risk_of_words
 from server.concepts.risk import CLEAN, Risk
+from server.vlm.attach.checkpoint import BaseFolderError
 
 
 @pytest.mark.parametrize(
@@ -17,12 +18,14 @@ from server.concepts.risk import CLEAN, Risk
     [
         (["stage2", "DATA", "--modules", "nowhere"], UnfinishedRunError, "no finished weights"),
         (["stage1", "DATA", "--recipe", "s2-lava"], UnknownRecipeError, "did you mean s2-llava"),
+        (["attach", "DATA", "nowhere", "out"], UnfinishedRunError, "no finished weights"),
+        (["attach", "DATA", "DATA/manifest.jsonl", "out"], BaseFolderError, "no config.json"),
     ],
 )
 def test_a_mistake_is_found_before_a_model_is_loaded(
     arguments: list[str], error: type[Exception], said: str, labelled_folder: Path
 ) -> None:
-    given = [str(labelled_folder) if one == "DATA" else one for one in arguments]
+    given = [one.replace("DATA", str(labelled_folder)) for one in arguments]
     with pytest.raises(error, match=said) as raised:
         app(["safety", *given])
     assert "\n" not in str(raised.value)
