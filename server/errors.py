@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Literal
 
 
 class SightwardError(Exception):
@@ -241,7 +242,71 @@ class DataUrlError(ImageError):
 
 
 class UrlFetchError(ImageError):
-    """The picture is named by a web address, and this server fetches none."""
+    """The picture is named by a web address and can't be had from there. None names the address."""
+
+
+class UrlFetchDisabledError(UrlFetchError):
+    """This server fetches nothing."""
+
+
+class UrlFormError(UrlFetchError):
+    """The address is not of a form that is fetched; `problem` is a clause in our own words."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class UrlHostError(UrlFetchError):
+    """Its host is not fetched from. `reason` is internal: it would tell of a network's inside."""
+
+    def __init__(self, reason: Literal["not listed", "unresolved", "forbidden"]) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UrlUnreachableError(UrlFetchError):
+    """Its host does not answer, or in no way that can be understood, or breaks off."""
+
+
+class UrlTimeoutError(UrlFetchError):
+    """It took longer than this server waits, all redirects together."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"not within {timeout_s} s")
+        self.timeout_s = timeout_s
+
+
+class UrlRedirectError(UrlFetchError):
+    """It redirects more often than is followed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} redirects")
+        self.limit = limit
+
+
+class UrlStatusError(UrlFetchError):
+    """Its host answers with another status than 200."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+class UrlBytesError(UrlFetchError):
+    """What comes is larger than this service takes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"more than {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class UrlAnswerError(UrlFetchError):
+    """The answer can't be used; `problem` is a clause in our own words."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 class RequestError(SightwardError):
@@ -359,6 +424,14 @@ class DrainingError(SightwardError):
 
     def __init__(self) -> None:
         super().__init__("the server is stopping")
+
+
+class CacheUnavailableError(SightwardError):
+    """The store of known scores can't be reached: the same work is done without it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the cache is not available: {reason}")
+        self.reason = reason
 
 
 class SettingsError(SightwardError):

@@ -5,11 +5,19 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.api.keys import KeyEntry, key_from_environment
 from server.errors import SettingsError
+from server.ingest.fetch_rules import FetchRules, host_entry
 from server.ingest.limits import ImageLimits
 from server.vlm.references import Reference
 
@@ -64,18 +72,60 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_bytes, ge=1)
     max_image_pixels: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_pixels, ge=1)
     max_image_side_px: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_side_px, ge=1)
+    fetch_urls: bool = False
+    """Whether pictures are fetched that are named by a web address; what follows says how."""
+    fetch_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Fetch from these alone: images.example.com, or *.example.com for all below it."""
+    fetch_ports: Annotated[tuple[int, ...], NoDecode] = (80, 443)
+    fetch_open_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
+    """Fetch from these too though they are not public, e.g. 10.20.0.0/16."""
+    fetch_closed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
+    """Never fetch from these though they are public: one's own, or a NAT64 gateway's prefix."""
+    fetch_timeout_s: float = Field(default=10.0, gt=0, le=120)
+    """For one picture, all redirects together."""
+    fetch_at_once: int = Field(default=16, ge=1, le=256)
+    """Pictures being fetched at the same time."""
     decode_threads: int = Field(default=2, ge=1, le=64)
     readiness_timeout_s: float = Field(default=10.0, gt=0)
+
+    redis_url: SecretStr | None = None
+    """The Redis or Valkey that replicas share, e.g. rediss://user:password@host:6379/0."""
+    cache: Literal["off", "memory", "redis"] = "memory"
+    """Where the scores of pictures and texts judged before are kept; "off": nowhere."""
+    cache_max_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    """Of this process's memory; about 10,000 bytes a picture."""
+    cache_ttl_s: float = Field(default=24 * 3600.0, gt=0)
+    cache_timeout_s: float = Field(default=0.1, gt=0)
+    """For one operation of a shared cache; past that the input is judged without it."""
+    cache_look_alikes: Literal["off", "unsafe", "all"] = "off"
+    """Whether a picture gets the scores of one that looks alike: never, where that one was found
+    unsafe, or always, which lets what was added to a safe picture pass unseen."""
+    cache_look_alike_bits: int = Field(default=16, ge=0, le=64)
+    """Pictures look alike up to this distance of their PDQ hashes, of 256 bits."""
+    cache_look_alike_pictures: int = Field(default=20_000, ge=1, le=1_000_000)
+    """The latest so many are compared with, in each process by itself."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
-    @field_validator("api_keys", mode="before")
+    @field_validator(
+        "api_keys",
+        "fetch_hosts",
+        "fetch_ports",
+        "fetch_open_networks",
+        "fetch_closed_networks",
+        mode="before",
+    )
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(key.strip() for key in value.split(",") if key.strip())
+            return tuple(entry.strip() for entry in value.split(",") if entry.strip())
         return value
+
+    @field_validator("fetch_hosts", mode="after")
+    @classmethod
+    def _sound_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host_entry(host) for host in hosts)
 
     @field_validator("api_keys", mode="after")
     @classmethod
@@ -101,6 +151,20 @@ class Settings(BaseSettings):
     def key_entries(self) -> tuple[KeyEntry, ...]:
         """The keys of the environment, hashed."""
         return _entries(self.api_keys)
+
+    def fetch_rules(self) -> FetchRules | None:
+        """What may be fetched; None: nothing."""
+        if not self.fetch_urls:
+            return None
+        return FetchRules(
+            max_bytes=self.max_image_bytes,
+            timeout_s=self.fetch_timeout_s,
+            hosts=self.fetch_hosts,
+            ports=frozenset(self.fetch_ports),
+            opened=self.fetch_open_networks,
+            closed=self.fetch_closed_networks,
+            at_once=self.fetch_at_once,
+        )
 
     def image_limits(self) -> ImageLimits:
         """The part of the settings that the decoder needs."""

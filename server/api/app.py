@@ -26,6 +26,7 @@ from server.concepts.probes import ProbeSet, load_probes
 from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Engine
 from server.errors import CalibrationMismatchError, DataFileError
+from server.ingest.fetch import ImageFetcher
 from server.ingest.pool import DecodePool
 from server.settings import Settings
 from server.telemetry import Metrics
@@ -94,7 +95,9 @@ def create_app(
             calibration=calibration,
             open_fast_path=_fast_path_opener(policy, fast_reader),
         )
-        inputs = InputHandler(settings, decode_pool, metrics)
+        fetch_rules = settings.fetch_rules()
+        fetcher = None if fetch_rules is None else ImageFetcher(fetch_rules)
+        inputs = InputHandler(settings, decode_pool, metrics, fetcher)
         app.state.services = Services(
             settings=settings,
             metrics=metrics,
@@ -109,6 +112,8 @@ def create_app(
         finally:
             await engine_host.stop()
             await asyncio.to_thread(decode_pool.close)
+            if fetcher is not None:
+                await fetcher.close()
 
     app = FastAPI(
         title="Sightward",

@@ -122,11 +122,39 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
             "invalid_data_url",
             "The URL is not of the form data:image/<type>;base64,<payload> with padded base64.",
         ),
-        errors.UrlFetchError: ErrorRule(
+        errors.UrlFetchError: ErrorRule(400, "url_not_fetched", "The URL can't be fetched."),
+        errors.UrlFetchDisabledError: ErrorRule(
             400,
             "url_fetch_disabled",
             "Fetching images from URLs is not enabled on this server; send the image itself as a "
             "base64 data URL or as an upload.",
+        ),
+        errors.UrlFormError: ErrorRule(400, "invalid_url", "The URL can't be fetched: {problem}."),
+        errors.UrlHostError: ErrorRule(
+            400,
+            "url_host_refused",
+            "The URL's host is not one that this server fetches from: it is unknown, not public or "
+            "not listed.",
+        ),
+        errors.UrlUnreachableError: ErrorRule(
+            400, "url_unreachable", "The URL's host does not answer, or breaks off."
+        ),
+        errors.UrlTimeoutError: ErrorRule(
+            400, "url_timeout", "The URL could not be fetched within {timeout_s:g} s."
+        ),
+        errors.UrlRedirectError: ErrorRule(
+            400, "too_many_redirects", "The URL redirects more than {limit} times."
+        ),
+        errors.UrlStatusError: ErrorRule(
+            400, "url_status", "The URL's host answers with status {status}."
+        ),
+        errors.UrlBytesError: ErrorRule(
+            400,
+            "url_too_large",
+            "What the URL leads to has more than {limit_bytes} bytes, the most that is fetched.",
+        ),
+        errors.UrlAnswerError: ErrorRule(
+            400, "url_answer_unusable", "The URL's answer can't be used: {problem}."
         ),
         errors.MatcherUnavailableError: ErrorRule(
             503,

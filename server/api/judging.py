@@ -16,8 +16,15 @@ from server.api.errors import RefusedInputError, rule_for
 from server.api.results import Modality
 from server.api.schemas import TimingsMs
 from server.concepts.verdict import Verdict
-from server.errors import ImageBytesError, SightwardError, TextLengthError, UrlFetchError
+from server.errors import (
+    ImageBytesError,
+    SightwardError,
+    TextLengthError,
+    UrlFetchDisabledError,
+    UrlFetchError,
+)
 from server.ingest.decode import CheckedImage
+from server.ingest.fetch import ImageFetcher
 from server.ingest.pool import DecodePool
 from server.moderator import Moderator
 from server.settings import Settings
@@ -53,15 +60,21 @@ class InputHandler:
     settings: Settings
     decode_pool: DecodePool
     metrics: Metrics
+    fetcher: ImageFetcher | None = None
 
     async def prepare(self, item: CallInput) -> Prepared | RefusedInputError:
-        """Decode a picture, check a text's length; returns the refusal of an unusable one."""
+        """Fetch and decode a picture, check a text's length; returns an unusable one's refusal."""
         began_s = time.perf_counter()
         try:
             if isinstance(item, TextInput):
                 self._check_text(item.text)
                 return Prepared(item.param, item.text, decode_ms=0.0)
-            checked = await self._decode(item)
+            if isinstance(item, ImageUrlInput) and item.url[:8].lower().startswith(_WEB_SCHEMES):
+                fetched = await self._fetch(item.url)
+                began_s = time.perf_counter()
+                checked = await self.decode_pool.decode_bytes(fetched)
+            else:
+                checked = await self._decode(item)
         except SightwardError as error:
             return RefusedInputError(error, param=item.param)
         decode_ms = (time.perf_counter() - began_s) * 1000
@@ -79,9 +92,21 @@ class InputHandler:
             if got_bytes > limit_bytes:
                 raise ImageBytesError(limit_bytes=limit_bytes, got_bytes=got_bytes)
             return await self.decode_pool.decode_bytes(await item.upload.read())
-        if item.url[:8].lower().startswith(_WEB_SCHEMES):
-            raise UrlFetchError
         return await self.decode_pool.decode_url(item.url)
+
+    async def _fetch(self, url: str) -> bytes:
+        if self.fetcher is None:
+            raise UrlFetchDisabledError
+        began_s = time.perf_counter()
+        outcome = "fetched"
+        try:
+            return await self.fetcher.fetch(url)
+        except UrlFetchError as error:
+            outcome = rule_for(error).code
+            raise
+        finally:
+            self.metrics.fetches.labels(outcome).inc()
+            self.metrics.observe("fetch", (time.perf_counter() - began_s) * 1000)
 
     async def judge(
         self, item: Prepared | RefusedInputError, moderator: Moderator

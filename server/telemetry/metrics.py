@@ -8,7 +8,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-Stage = Literal["decode", "engine", "total"]
+Stage = Literal["queue", "fetch", "decode", "engine", "total"]
 
 _STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -31,8 +31,9 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "sightward_stage_seconds",
-            "Seconds a moderation spends decoding one picture (decode), waiting for the model's "
-            "answers to one input (engine), and in all (total).",
+            "Seconds a call waits for its turn (queue), and a moderation spends fetching one "
+            "picture (fetch), decoding one (decode), waiting for the model's answers to one input "
+            "(engine), and in all (total).",
             ["stage"],
             buckets=_STAGE_BUCKETS_S,
             registry=self.registry,
@@ -54,6 +55,12 @@ class Metrics:
             "Results that could not be judged, inputs refused one by one among them.",
             registry=self.registry,
         )
+        self.fetches = Counter(
+            "sightward_fetches",
+            "Pictures fetched from web addresses, by how that ended: fetched, or the error code.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.hints = Counter(
             "sightward_hints",
             "Conversations judged, by the hint that was given and by what chose it.",
@@ -69,6 +76,30 @@ class Metrics:
             "sightward_refused_inputs",
             "Single inputs refused, by error code.",
             ["code"],
+            registry=self.registry,
+        )
+
+        self.cache_requests = Counter(
+            "sightward_cache_requests",
+            "Inputs that went through the cache, by where their scores came from: the model, an "
+            "identical input in flight, the cache, or a picture that looks alike.",
+            ["source"],
+            registry=self.registry,
+        )
+        self.cache_failures = Counter(
+            "sightward_cache_failures",
+            "Operations of the cache's store that failed; the input was judged without it.",
+            ["operation"],
+            registry=self.registry,
+        )
+        self.cache_bytes = Gauge(
+            "sightward_cache_bytes",
+            "Bytes that the cache holds in this process's memory.",
+            registry=self.registry,
+        )
+        self.cache_entries = Gauge(
+            "sightward_cache_entries",
+            "Verdicts that the cache holds in this process's memory.",
             registry=self.registry,
         )
 
