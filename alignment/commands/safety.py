@@ -9,7 +9,9 @@ from cyclopts import App, Parameter
 from alignment.commands.starting import read_data, read_pictures, say_written
 
 if TYPE_CHECKING:
-    from alignment.data.manifest import ImageSet
+    from collections.abc import Sequence
+
+    from alignment.data.manifest import Example, ImageSet
     from alignment.safety.evaluation import RiskFigures
     from alignment.safety.guarded import GuardedBase
 
@@ -202,13 +204,19 @@ def evaluate(
 
     images = read_data(data)
     draws = validation_draws(images.split(split))
-    found = {str(run): evaluate_modules(_guarded(run, model, images), draws) for run in runs}
+    # A test split's features are kept apart from those that are trained on.
+    tested = images.split(split) if split == "test" else None
+    found = {
+        str(run): evaluate_modules(_guarded(run, model, images, tested), draws) for run in runs
+    }
     _say(found, pictures=len(draws), split=split)
     if json is not None:
         write_figures(found, json)
 
 
-def _guarded(run: Path, model: str | None, images: "ImageSet") -> "GuardedBase":
+def _guarded(
+    run: Path, model: str | None, images: "ImageSet", examples: "Sequence[Example] | None"
+) -> "GuardedBase":
     """A run's modules on the base, or a checkpoint with the modules that it carries."""
     from alignment.safety.guarding import guard, guard_carried
     from alignment.safety.runs import load_plain_base, read_stage_one
@@ -216,7 +224,7 @@ def _guarded(run: Path, model: str | None, images: "ImageSet") -> "GuardedBase":
     is_checkpoint = (run / "config.json").is_file()
     modules = None if is_checkpoint else read_stage_one(run).modules()
     base = load_plain_base(str(run) if is_checkpoint else model)
-    pictures = read_pictures(base, images, views=1, seed=_VIEW_SEED)
+    pictures = read_pictures(base, images, views=1, seed=_VIEW_SEED, examples=examples)
     if modules is None:
         return guard_carried(base, pictures=pictures, length_multiple=_LENGTH_MULTIPLE)
     return guard(base, modules, pictures=pictures, length_multiple=_LENGTH_MULTIPLE)

@@ -188,33 +188,42 @@ def read_data(data: str, also: Sequence[str] = ()) -> "ImageSet":
 
 
 def read_pictures(
-    base: "PolicyBase", images: "ImageSet", *, views: int, seed: int
+    base: "PolicyBase",
+    images: "ImageSet",
+    *,
+    views: int,
+    seed: int,
+    examples: "Sequence[Example] | None" = None,
 ) -> "PictureReader":
-    """Views of the pictures but the test split's: the reference VLM's from its tower's cache."""
+    """Views of the pictures: the reference VLM's from its tower's cache.
+
+    Of all but the test split's, unless `examples` are named.
+    """
     from alignment.prompt_sampler import ViewReader
 
-    trained = [example for example in images.examples if example.split not in (None, "test")]
+    if examples is None:
+        examples = [example for example in images.examples if example.split not in (None, "test")]
     # Without a train split training is refused; there is nothing to compute for it.
-    if not base.is_reference_vlm or not trained:
+    if not base.is_reference_vlm or not examples:
         return ViewReader(images, seed=seed)
     from alignment.features import build_features
     from server.vlm.cache import cache_root
 
     # A cache for each folder, so that a set's features serve every union that it is part of.
     by_folder: defaultdict[Path, list[Example]] = defaultdict(list)
-    for example in trained:
+    for example in examples:
         by_folder[images.folder_of(example)].append(example)
     readers = {}
-    for examples in by_folder.values():
+    for together in by_folder.values():
         reader = build_features(
             images,
-            examples,
+            together,
             root=cache_root(),
             grid=base.model.config.grid,
             views=views,
             seed=seed,
         ).open_views()
-        readers.update(dict.fromkeys((example.id for example in examples), reader))
+        readers.update(dict.fromkeys((example.id for example in together), reader))
     return lambda example_id, view: readers[example_id].read(example_id, view)
 
 
