@@ -1,9 +1,16 @@
 """Figures of readings, by hand."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+import torch
 
 from alignment.safety.evaluation import risk_figures
+from alignment.safety.guarded import GuardedReference
+from alignment.safety.guarding import UnfitModulesError, guard_carried
 from alignment.safety.levels import RiskLabel, risk_of_words
+from alignment.safety.picture_draws import validation_draws
 from server.concepts.risk import CLEAN, Risk
 from server.vlm.safety_shape import risk_types
 
@@ -58,3 +65,19 @@ def test_an_unknown_type_counts_for_the_order_alone() -> None:
     assert found.auc == 1.0
     assert found.type_accuracy == 1.0
     assert sum(len(group) for group in (found.by_type, found.by_level)) == 2
+
+
+def test_a_checkpoint_is_read_by_the_modules_that_it_carries(
+    make_guarded: Callable[..., GuardedReference],
+    small_stage1: Callable[..., Any],
+    images: Any,
+) -> None:
+    made = make_guarded(small_stage1())
+    draws = validation_draws(images.examples[:2])
+    carried = guard_carried(made.base, pictures=made._pictures, length_multiple=8)
+
+    with torch.no_grad():
+        assert torch.equal(carried.read(draws).type, made.read(draws).type)
+    del made.base.model.safety
+    with pytest.raises(UnfitModulesError, match="it has none of its own"):
+        guard_carried(made.base, pictures=made._pictures, length_multiple=8)
