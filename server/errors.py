@@ -411,6 +411,30 @@ class KeyScopeError(RequestError):
         self.scope = scope
 
 
+class QueueFullError(RequestError):
+    """As many calls run and wait as may; `retry_after_s` is when another may expect its turn."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"the queue is full for {retry_after_s:.3f} s")
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineError(SightwardError):
+    """The caller's own deadline, or the server's, passed before there was an answer."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"not within {timeout_s} s")
+        self.timeout_s = timeout_s
+
+
+class BodyTimeoutError(RequestError):
+    """The body did not arrive in the time that this service waits for one."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"no whole body within {timeout_s} s")
+        self.timeout_s = timeout_s
+
+
 class EngineStartingError(EngineUnavailableError):
     """The engine is still loading; the same request will be answered in a while."""
 
@@ -471,3 +495,10 @@ class UnknownReviewError(RequestError):
     def __init__(self, review_id: str) -> None:
         super().__init__(f"no review {review_id!r}", param="id")
         self.review_id = review_id
+
+
+class InputNotJudgedError(RequestError):
+    """An input could not be judged, and the policy makes that an error."""
+
+    def __init__(self) -> None:
+        super().__init__("the model gave no usable answer")

@@ -60,6 +60,14 @@ class Settings(BaseSettings):
     """Whether `/metrics` is shown only for a key with the scope metrics."""
 
     max_body_bytes: int = Field(default=48 * 1024 * 1024, ge=1024)
+    body_timeout_s: float = Field(default=60.0, gt=0)
+    """How long a request's body may take to arrive."""
+    max_running_calls: int = Field(default=64, ge=1)
+    """Calls for the model that are worked on at once, their bodies in memory."""
+    max_waiting_calls: int = Field(default=256, ge=0)
+    """Calls that wait for their turn, unread; any more are refused with a time to come back."""
+    request_timeout_s: float | None = Field(default=None, gt=0)
+    """From a request to its answer's first byte; a caller's x-request-timeout may be shorter."""
     max_inputs: int = Field(default=64, ge=1)
     """Texts and pictures together, per call."""
     max_images: int = Field(default=16, ge=1)

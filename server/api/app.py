@@ -8,7 +8,10 @@ from functools import partial
 from fastapi import FastAPI
 
 from server.api import chat_route, models_route, moderations_route, operations_routes
+from server.api.admission import Admission
+from server.api.admission_middleware import AdmissionMiddleware
 from server.api.chat import ChatHandler
+from server.api.deadline import DeadlineMiddleware
 from server.api.engine_host import EngineHost, FastPathOpener
 from server.api.errors import install_error_handlers
 from server.api.judging import InputHandler
@@ -30,6 +33,9 @@ from server.ingest.fetch import ImageFetcher
 from server.ingest.pool import DecodePool
 from server.settings import Settings
 from server.telemetry import Metrics
+
+_WORK_PATHS = ("/v1/moderations", "/v1/chat/completions")
+"""What the model is asked by, and so has to wait for its turn."""
 
 
 def _calibration(settings: Settings, probes: ProbeSet) -> CalibrationChoice:
@@ -127,7 +133,19 @@ def create_app(
     for module in (moderations_route, chat_route, models_route, operations_routes):
         app.include_router(module.router)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimitMiddleware, limit_bytes=settings.max_body_bytes, limit_s=settings.body_timeout_s
+    )
+    app.add_middleware(
+        AdmissionMiddleware,
+        admission=Admission(
+            max_running=settings.max_running_calls, max_waiting=settings.max_waiting_calls
+        ),
+        gate=lifecycle,
+        metrics=metrics,
+        paths=_WORK_PATHS,
+    )
+    app.add_middleware(DeadlineMiddleware, limit_s=settings.request_timeout_s)
     app.add_middleware(
         ApiKeyMiddleware,
         keys=keys,

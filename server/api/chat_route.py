@@ -41,7 +41,10 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
             }
         },
     },
-    **{status: {"model": ErrorBody} for status in (400, 401, 413, 422, 500, 503)},
+    **{
+        status: {"model": ErrorBody}
+        for status in (400, 401, 403, 408, 413, 422, 429, 500, 503, 504)
+    },
 }
 _BODY: dict[str, Any] = {
     "requestBody": {

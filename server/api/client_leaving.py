@@ -15,18 +15,22 @@ async def unless_left(request: Request, work: Awaitable[_Result]) -> _Result:
 
     The request's body must have been read before. A cancellation of the call itself ends both too.
     """
-    task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
+    return await unless_ended(_left(request), work)
+
+
+async def unless_ended(leaving: Awaitable[None], work: Awaitable[_Result]) -> _Result:
+    """As `unless_left`, for a client that has left when `leaving` ends."""
+    task, left = asyncio.ensure_future(work), asyncio.ensure_future(leaving)
     try:
-        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, left), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientDisconnect
         return task.result()
     finally:
         task.cancel()
-        leaving.cancel()
+        left.cancel()
         # Waits for both, and unlike awaiting them lets a cancellation of this call through.
-        await asyncio.gather(task, leaving, return_exceptions=True)
+        await asyncio.gather(task, left, return_exceptions=True)
 
 
 async def _left(request: Request) -> None:

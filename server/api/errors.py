@@ -5,6 +5,7 @@ the framework would have answered by itself. Messages are made here from an erro
 of an exception that is not in the table never reaches a client.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,6 +24,7 @@ from server.api.request_record import record_of
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
+RATE_LIMIT = "rate_limit_error"
 
 _RETRY_AFTER_S = 5
 # Another replica can answer at once.
@@ -203,6 +205,9 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
             "not_judged",
             "The conversation holds something that could not be judged, so it is not answered.",
         ),
+        errors.InputNotJudgedError: ErrorRule(
+            422, "not_judged", "The input could not be judged: the model gave no usable answer."
+        ),
         errors.ChatUnsupportedError: ErrorRule(
             400,
             "chat_unsupported",
@@ -237,6 +242,18 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
         ),
         errors.KeyScopeError: ErrorRule(
             403, "missing_scope", "This needs an API key with the scope {scope!r}."
+        ),
+        errors.QueueFullError: ErrorRule(
+            429,
+            "queue_full",
+            "The server has as much work as it takes; come back in {retry_after_s:.1f} s.",
+            RATE_LIMIT,
+        ),
+        errors.DeadlineError: ErrorRule(
+            504, "deadline_exceeded", "There was no answer within {timeout_s:g} s.", SERVER_ERROR
+        ),
+        errors.BodyTimeoutError: ErrorRule(
+            408, "body_timeout", "The request body did not arrive within {timeout_s:g} s."
         ),
         errors.EngineStartingError: ErrorRule(
             503,
@@ -307,12 +324,23 @@ def error_response(scope: Scope, error: Exception) -> JSONResponse:
         cause = error
         shown = error_object(cause)
     rule = rule_for(cause)
-    headers = {}
-    if rule.retry_after_s is not None:
-        headers["retry-after"] = str(rule.retry_after_s)
+    # An error may know better than the table how long it will last.
+    headers = _retry_headers(getattr(cause, "retry_after_s", rule.retry_after_s))
+    if isinstance(cause, errors.DeadlineError):
+        headers["x-should-retry"] = "false"  # whoever set it does not wait any more
     if rule.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     return _respond(scope, rule.status, shown, headers)
+
+
+def _retry_headers(retry_after_s: float | None) -> dict[str, str]:
+    """When to come back: whole seconds for everyone, milliseconds for OpenAI's clients."""
+    if retry_after_s is None:
+        return {}
+    return {
+        "retry-after": str(max(1, math.ceil(retry_after_s))),
+        "retry-after-ms": str(max(1, math.ceil(retry_after_s * 1000))),
+    }
 
 
 def install_error_handlers(app: FastAPI) -> None:

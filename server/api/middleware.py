@@ -1,9 +1,10 @@
 """What wraps every request: its record and its body's size.
 
 Plain ASGI, so that bodies are never held back and a refusal costs nothing: the size is checked
-while the body arrives.
+while the body arrives, and the time that it takes.
 """
 
+import asyncio
 import re
 import time
 import uuid
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.errors import error_response
 from server.api.request_record import attach_record
-from server.errors import BodyBytesError
+from server.errors import BodyBytesError, BodyTimeoutError
 from server.telemetry import Metrics, RequestRecord
 
 _SOUND_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -70,11 +71,15 @@ class RecordMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies over `limit_bytes`: at once when the length is declared, else on the way."""
+    """Refuses bodies over `limit_bytes`: at once when the length is declared, else on the way.
 
-    def __init__(self, app: ASGIApp, *, limit_bytes: int) -> None:
+    And those that take longer than `limit_s`: their senders would keep others from their turns.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit_bytes: int, limit_s: float) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
+        self._limit_s = limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -87,10 +92,19 @@ class BodyLimitMiddleware:
             await error_response(scope, error)(scope, receive, send)
             return
         got_bytes = 0
+        ends_s: float | None = asyncio.get_running_loop().time() + self._limit_s
 
         async def receive_counted() -> Message:
-            nonlocal got_bytes
-            message = await receive()
+            nonlocal got_bytes, ends_s
+            try:
+                async with asyncio.timeout_at(ends_s) as wait:
+                    message = await receive()
+            except TimeoutError as error:
+                if not wait.expired():
+                    raise
+                raise BodyTimeoutError(timeout_s=self._limit_s) from error
+            if not message.get("more_body", False):
+                ends_s = None  # what is waited for now is that the client leaves
             got_bytes += len(message.get("body", b""))
             if got_bytes > self._limit_bytes:
                 raise BodyBytesError(limit_bytes=self._limit_bytes)

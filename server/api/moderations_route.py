@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from server.api.call import read_call
+from server.api.client_leaving import unless_left
 from server.api.errors import ErrorBody
 from server.api.request_record import record_of
 from server.api.schemas import ModerationRequest, ModerationResponse
@@ -16,7 +17,7 @@ from server.api.services import ServicesDep
 router = APIRouter()
 
 _ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 413, 500, 503)
+    status: {"model": ErrorBody} for status in (400, 401, 403, 408, 413, 429, 500, 503, 504)
 }
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -62,8 +63,9 @@ async def create_moderation(request: Request, services: ServicesDep) -> JSONResp
     serving = services.engine_host.serving
     try:
         call = await read_call(request, services.settings)
-        results = await services.call_handler.results(
-            call, serving.moderator, record, began_s=began_s
+        results = await unless_left(
+            request,
+            services.call_handler.results(call, serving.moderator, record, began_s=began_s),
         )
     finally:
         await request.close()

@@ -55,6 +55,22 @@ class Metrics:
             "Results that could not be judged, inputs refused one by one among them.",
             registry=self.registry,
         )
+        self.refusals = Counter(
+            "sightward_refusals",
+            "Requests refused before their bodies were read, by error code.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.calls_running = Gauge(
+            "sightward_calls_running",
+            "Calls for the model that are worked on.",
+            registry=self.registry,
+        )
+        self.calls_waiting = Gauge(
+            "sightward_calls_waiting",
+            "Calls for the model that wait for their turn.",
+            registry=self.registry,
+        )
         self.fetches = Counter(
             "sightward_fetches",
             "Pictures fetched from web addresses, by how that ended: fetched, or the error code.",

@@ -23,6 +23,7 @@ EXAMPLES: dict[str, Any] = {
     "float": 0.5,
     "tuple[str, ...]": ("a", "b"),
     "Path": Path("file"),
+    "typing.Literal['not listed', 'unresolved', 'forbidden']": "forbidden",
 }
 ERROR_CLASSES = [
     cls
@@ -56,7 +57,8 @@ def test_every_error_class_has_an_answer(cls: type[errors.SightwardError]) -> No
     assert shown.code == rule.code
     assert shown.message
     assert "{" not in shown.message
-    assert rule.type == ("server_error" if rule.status >= 500 else "invalid_request_error")
+    kinds = {429: "rate_limit_error"} | dict.fromkeys(range(500, 600), "server_error")
+    assert rule.type == kinds.get(rule.status, "invalid_request_error")
     if rule.status >= 500:
         assert "words" not in shown.message
 

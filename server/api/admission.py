@@ -1,0 +1,138 @@
+"""A bounded queue at the door: so many calls are worked on, so many wait, the rest come again.
+
+Whoever is refused is told when a turn of its own would come, from how long calls have been taking:
+by Little's law a full house of N, each staying S seconds, lets N / S in a second. Each refusal
+takes a turn further back, so that those refused together don't all return together.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from server.errors import QueueFullError
+
+MAX_RETRY_AFTER_S = 30.0
+_FIRST_GUESS_S = 1.0
+"""How long a call takes, before any has ended."""
+_NEWEST_WEIGHT = 0.1
+
+
+class Admission:
+    """Lets `max_running` calls in at once and has `max_waiting` wait for them, in order.
+
+    Used from the event loop's thread alone. `clock_s` is monotonic.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_running: int,
+        max_waiting: int,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_running = max_running
+        self._max_waiting = max_waiting
+        self.clock_s = clock_s
+        self._running = 0
+        self._waiting: deque[Turn] = deque()
+        self._stay_s: float | None = None
+        self._promised_until_s = 0.0
+
+    @property
+    def running(self) -> int:
+        """Calls that are worked on."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for their turn."""
+        return len(self._waiting)
+
+    @property
+    def calls_per_s(self) -> float:
+        """How many calls end in a second while as many run as may."""
+        return self._max_running / (_FIRST_GUESS_S if self._stay_s is None else self._stay_s)
+
+    @property
+    def expected_wait_s(self) -> float:
+        """How long a call that came now would wait for its turn."""
+        if self._running < self._max_running:
+            return 0.0
+        return (len(self._waiting) + 1) / self.calls_per_s
+
+    def turn(self) -> "Turn":
+        """A place for one call, which it must `end`, whatever happens to it."""
+        return Turn(self)
+
+    def enter(self, turn: "Turn", patience_s: float | None) -> None:
+        """Let a call in, or have it wait; raises `QueueFullError`. For `Turn`."""
+        if self._running < self._max_running:
+            self._running += 1
+            turn.come()
+            return
+        is_hopeless = patience_s is not None and self.expected_wait_s > patience_s
+        if len(self._waiting) >= self._max_waiting or is_hopeless:
+            raise QueueFullError(retry_after_s=self._next_promise_s())
+        self._waiting.append(turn)
+
+    def give_up(self, turn: "Turn") -> None:
+        """Take a call out of the queue. For `Turn`."""
+        self._waiting.remove(turn)
+
+    def leave(self, stay_s: float) -> None:
+        """Pass a turn on, which lasted so long, to the first who waits. For `Turn`."""
+        self._note_stay(stay_s)
+        if self._waiting:
+            self._waiting.popleft().come()
+        else:
+            self._running -= 1
+
+    def _note_stay(self, stay_s: float) -> None:
+        if self._stay_s is None:
+            self._stay_s = stay_s
+        else:
+            self._stay_s += _NEWEST_WEIGHT * (stay_s - self._stay_s)
+        self._stay_s = max(self._stay_s, 1e-6)
+
+    def _next_promise_s(self) -> float:
+        """In how many seconds the next refused call may expect a turn."""
+        now_s = self.clock_s()
+        at_s = max(now_s + self.expected_wait_s, self._promised_until_s)
+        at_s = min(at_s, now_s + MAX_RETRY_AFTER_S)
+        self._promised_until_s = at_s + 1.0 / self.calls_per_s
+        return at_s - now_s
+
+
+class Turn:
+    """One call's place: first none, then in the queue or at work, then none for good."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._came: asyncio.Future[None] | None = None
+        self._began_s: float | None = None
+
+    async def wait(self, *, patience_s: float | None = None) -> None:
+        """Return when it is this call's turn.
+
+        Raises `QueueFullError` at once when too many wait already, or when a turn is not to be
+        expected within `patience_s`.
+        """
+        self._admission.enter(self, patience_s)
+        if self._began_s is None:
+            self._came = asyncio.get_running_loop().create_future()
+            await self._came
+
+    def come(self) -> None:
+        """Begin. For `Admission`."""
+        self._began_s = self._admission.clock_s()
+        if self._came is not None and not self._came.done():
+            self._came.set_result(None)
+
+    def end(self) -> None:
+        """Leave the queue, or pass the turn on; nothing for a call that was refused."""
+        if self._began_s is not None:
+            self._admission.leave(self._admission.clock_s() - self._began_s)
+        elif self._came is not None:
+            self._admission.give_up(self)
+        self._began_s = self._came = None
