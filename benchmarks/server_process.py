@@ -43,7 +43,8 @@ class ServerProcess:
     ) -> None:
         self._log = log
         self._model = model
-        self._environ = {**os.environ, **(environ or {})}
+        # What is measured is the model; whoever measures the cache says so.
+        self._environ = {"SIGHTWARD_CACHE": "off", **os.environ, **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from PIL import Image
 
@@ -39,12 +40,23 @@ _MIN_PIECE_CHARS = 50
 _VERSION_HASH_CHARS = 12
 
 
+ScoreSource = Literal["model", "in_flight", "cache", "near_duplicate"]
+"""Where scores come from: asked for now, for someone else at the same time, or before; or they are
+those of a picture that looks alike."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict and the wall-clock time it took the model, queueing included."""
+    """A verdict and the wall-clock time it took the model, queueing included.
+
+    `distance` is how far away the picture is whose scores these are, in bits of 256 (PDQ); None
+    unless they come from a near duplicate.
+    """
 
     verdict: Verdict
     engine_ms: float
+    source: ScoreSource = "model"
+    distance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from server.api.lifecycle import Lifecycle
 from server.api.middleware import BodyLimitMiddleware, RecordMiddleware
 from server.api.moderate import CallHandler
 from server.api.services import Services
+from server.cache.opening import open_cache
 from server.cascade import FastReader, open_fast_path
 from server.concepts.calibration import CalibrationChoice, read_calibration
 from server.concepts.policy import Policy
@@ -86,6 +87,7 @@ def create_app(
     calibration = _calibration(settings, probes)
     keys = KeyRing(settings.key_entries(), settings.api_keys_file)
     metrics = Metrics()
+    cache = open_cache(settings, metrics)
     lifecycle = Lifecycle()
     make_engine = engine if callable(engine) else lambda: engine
 
@@ -103,7 +105,7 @@ def create_app(
         )
         fetch_rules = settings.fetch_rules()
         fetcher = None if fetch_rules is None else ImageFetcher(fetch_rules)
-        inputs = InputHandler(settings, decode_pool, metrics, fetcher)
+        inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache)
         app.state.services = Services(
             settings=settings,
             metrics=metrics,
@@ -117,6 +119,8 @@ def create_app(
             yield
         finally:
             await engine_host.stop()
+            if cache is not None:
+                await cache.close()
             await asyncio.to_thread(decode_pool.close)
             if fetcher is not None:
                 await fetcher.close()

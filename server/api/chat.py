@@ -21,9 +21,9 @@ from server.api.judging import (
     InputHandler,
     Judged,
     Prepared,
+    course_of,
     note_durations,
     raise_first_refusal,
-    timings_of,
 )
 from server.api.results import ResultWriter
 from server.concepts.hint_rules import HintChoice, strictest
@@ -128,9 +128,9 @@ class ChatHandler:
             words = "\n".join(part.content for part in parts if isinstance(part.content, str))
             if turn.role == "user" and words.strip():
                 said.append(words)
-                yield Prepared(turn.param, words, decode_ms=0.0)
+                yield Prepared.words(turn.param, words)
         if len(said) > 1:
-            yield Prepared("messages", "\n".join(said), decode_ms=0.0)
+            yield Prepared.words("messages", "\n".join(said))
 
     def _choice(self, judged: Judged) -> HintChoice | None:
         choice = self.policy.hint(judged.verdict)
@@ -165,7 +165,7 @@ class ChatHandler:
             subject=None if choice is None else choice.subject,
             answered_by="server" if is_declined else "model",
             policy_version=self.policy.version,
-            verdict=results.detail(verdict, timings_of(judged, began_s=began_s)),
+            verdict=results.detail(verdict, course_of(judged, began_s=began_s)),
         )
 
 

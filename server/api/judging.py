@@ -8,13 +8,15 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Self
 
 from PIL import Image
 
 from server.api.call import CallInput, ImageUrlInput, TextInput, UploadInput
 from server.api.errors import RefusedInputError, rule_for
-from server.api.results import Modality
+from server.api.results import Course, Modality
 from server.api.schemas import TimingsMs
+from server.cache.score_cache import ScoreCache, Subject
 from server.concepts.verdict import Verdict
 from server.errors import (
     ImageBytesError,
@@ -25,8 +27,9 @@ from server.errors import (
 )
 from server.ingest.decode import CheckedImage
 from server.ingest.fetch import ImageFetcher
+from server.ingest.fingerprint import text_fingerprint
 from server.ingest.pool import DecodePool
-from server.moderator import Moderator
+from server.moderator import Judgement, Moderator, ScoreSource
 from server.settings import Settings
 from server.task_group import task_group
 from server.telemetry import Metrics, RequestRecord
@@ -36,21 +39,30 @@ _WEB_SCHEMES = ("http:", "https:")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An input that can be judged; `decode_ms` is 0 for texts."""
+    """An input that can be judged; `decode_ms` is 0 for texts. `fingerprint` names its content."""
 
     param: str
     content: Image.Image | str
     decode_ms: float
+    fingerprint: str
+
+    @classmethod
+    def words(cls, param: str, text: str) -> Self:
+        """A text."""
+        return cls(param, text, decode_ms=0.0, fingerprint=text_fingerprint(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One input's verdict."""
+    """One input's verdict, and where its scores come from (`server.moderator.Judgement`)."""
 
     verdict: Verdict
     modality: Modality
     decode_ms: float
     engine_ms: float
+    fingerprint: str
+    source: ScoreSource = "model"
+    distance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,7 @@ class InputHandler:
     decode_pool: DecodePool
     metrics: Metrics
     fetcher: ImageFetcher | None = None
+    cache: ScoreCache | None = None
 
     async def prepare(self, item: CallInput) -> Prepared | RefusedInputError:
         """Fetch and decode a picture, check a text's length; returns an unusable one's refusal."""
@@ -68,7 +81,7 @@ class InputHandler:
         try:
             if isinstance(item, TextInput):
                 self._check_text(item.text)
-                return Prepared(item.param, item.text, decode_ms=0.0)
+                return Prepared.words(item.param, item.text)
             if isinstance(item, ImageUrlInput) and item.url[:8].lower().startswith(_WEB_SCHEMES):
                 fetched = await self._fetch(item.url)
                 began_s = time.perf_counter()
@@ -79,7 +92,7 @@ class InputHandler:
             return RefusedInputError(error, param=item.param)
         decode_ms = (time.perf_counter() - began_s) * 1000
         self.metrics.observe("decode", decode_ms)
-        return Prepared(item.param, checked.image, decode_ms)
+        return Prepared(item.param, checked.image, decode_ms, checked.fingerprint)
 
     def _check_text(self, text: str) -> None:
         limit_chars = self.settings.max_text_chars
@@ -118,20 +131,40 @@ class InputHandler:
         if isinstance(item, RefusedInputError):
             return item
         try:
-            if isinstance(item.content, str):
-                judgement = await moderator.judge_text(item.content)
-                modality: Modality = "text"
-            else:
-                judgement = await moderator.judge_image(item.content)
-                modality = "image"
+            judgement = await self._judgement(item, moderator)
         except SightwardError as error:
             if rule_for(error).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
             return RefusedInputError(error, param=item.param)
-        self.metrics.observe("engine", judgement.engine_ms)
-        for judge in judgement.verdict.judged_by:
-            self.metrics.judged.labels(modality, judge).inc()
-        return Judged(judgement.verdict, modality, item.decode_ms, judgement.engine_ms)
+        modality: Modality = "text" if isinstance(item.content, str) else "image"
+        if judgement.source == "model":
+            self.metrics.observe("engine", judgement.engine_ms)
+            for judge in judgement.verdict.judged_by:
+                self.metrics.judged.labels(modality, judge).inc()
+        return Judged(
+            judgement.verdict,
+            modality,
+            item.decode_ms,
+            judgement.engine_ms,
+            item.fingerprint,
+            judgement.source,
+            judgement.distance,
+        )
+
+    async def _judgement(self, item: Prepared, moderator: Moderator) -> Judgement:
+        """What the model says now, or said before of the same content."""
+        content = item.content
+
+        async def ask() -> Judgement:
+            if isinstance(content, str):
+                return await moderator.judge_text(content)
+            return await moderator.judge_image(content)
+
+        if self.cache is None:
+            return await ask()
+        image = None if isinstance(content, str) else content
+        subject = Subject(item.fingerprint, moderator.model_version, image)
+        return await self.cache.judgement(subject, ask)
 
     async def judge_all(
         self, items: Iterable[Prepared | RefusedInputError], moderator: Moderator
@@ -156,10 +189,17 @@ def note_durations(judged: Sequence[Judged | RefusedInputError], record: Request
     record.engine_ms = max((item.engine_ms for item in done), default=None)
 
 
-def timings_of(judged: Sequence[Judged], *, began_s: float) -> TimingsMs:
-    """The slowest input's durations, and that of the call since `began_s`."""
-    return TimingsMs(
+def course_of(judged: Sequence[Judged], *, began_s: float) -> Course:
+    """The slowest input's durations and that of the call since `began_s`, and all sources."""
+    timings_ms = TimingsMs(
         decode=round(max(item.decode_ms for item in judged), 3),
         engine=round(max(item.engine_ms for item in judged), 3),
         total=round((time.perf_counter() - began_s) * 1000, 3),
+    )
+    return Course(
+        timings_ms,
+        scores_from=frozenset(item.source for item in judged),
+        look_alike_bits=max(
+            (item.distance for item in judged if item.distance is not None), default=None
+        ),
     )

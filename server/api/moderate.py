@@ -14,9 +14,9 @@ from server.api.errors import RefusedInputError, error_object
 from server.api.judging import (
     InputHandler,
     Judged,
+    course_of,
     note_durations,
     raise_first_refusal,
-    timings_of,
 )
 from server.api.results import ResultWriter
 from server.api.schemas import ModerationResult
@@ -82,4 +82,4 @@ class CallHandler:
         modalities = [item.modality for item in judged]
         if not is_detailed:
             return writer.plain(verdict, modalities)
-        return writer.detailed(verdict, modalities, timings_of(judged, began_s=began_s))
+        return writer.detailed(verdict, modalities, course_of(judged, began_s=began_s))

@@ -29,11 +29,24 @@ from server.concepts.policy import Action, Policy
 from server.concepts.recognition import Recognition
 from server.concepts.taxonomy import Taxonomy
 from server.concepts.verdict import UNREAD, Outcome, Verdict
+from server.moderator import ScoreSource
 
 Modality = Literal["text", "image"]
 
 _TOP_CONCEPTS = 5
 _NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a result came about: its times, where its scores come from, how unlike a look-alike is.
+
+    `look_alike_bits` is the largest distance of several; None without a look-alike.
+    """
+
+    timings_ms: TimingsMs
+    scores_from: frozenset[ScoreSource]
+    look_alike_bits: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +80,13 @@ class ResultWriter:
         )
 
     def detailed(
-        self, verdict: Verdict, modalities: Iterable[Modality], timings_ms: TimingsMs
+        self, verdict: Verdict, modalities: Iterable[Modality], course: Course
     ) -> ModerationResult:
         """The result with everything known about it."""
-        detail = self.detail(verdict, timings_ms)
+        detail = self.detail(verdict, course)
         return self.plain(verdict, modalities).model_copy(update={"sightward": detail})
 
-    def detail(self, verdict: Verdict, timings_ms: TimingsMs) -> ResultDetail:
+    def detail(self, verdict: Verdict, course: Course) -> ResultDetail:
         """Everything known about a verdict, in our own words alone."""
         likeliest = sorted(verdict.concepts.items(), key=lambda item: item[1], reverse=True)
         return ResultDetail(
@@ -89,8 +102,10 @@ class ResultWriter:
             risk=RiskDetail.of(verdict.risk),
             raw=_raw(verdict),
             judged_by=sorted(verdict.judged_by),
+            scores_from=sorted(course.scores_from),
+            look_alike_bits=course.look_alike_bits,
             model_version=self.model_version,
-            timings_ms=timings_ms,
+            timings_ms=course.timings_ms,
         )
 
     def failed(self, error: ErrorObject) -> ModerationResult:

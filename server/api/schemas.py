@@ -23,6 +23,7 @@ from server.concepts.policy import Action
 from server.concepts.risk import Risk
 from server.concepts.verdict import JudgedBy, Outcome
 from server.errors import InvalidFieldError
+from server.moderator import ScoreSource
 
 _TAG_MARK = "<"
 """Starts the tag of every union member, which sets tags apart from fields in an error's path."""
@@ -172,7 +173,8 @@ class ResultDetail(BaseModel):
     """What `detail` adds to a result.
 
     `judged_by` tells whether the whole model judged or its safety head alone; a merged result may
-    name both.
+    name both. `scores_from` tells when: now, together with an identical input, or before; or that
+    they are those of a picture that looks alike, at a distance of `look_alike_bits` (PDQ).
     """
 
     outcome: Outcome
@@ -184,6 +186,8 @@ class ResultDetail(BaseModel):
     risk: RiskDetail | None
     raw: RawScores
     judged_by: list[JudgedBy]
+    scores_from: list[ScoreSource]
+    look_alike_bits: int | None
     model_version: str
     timings_ms: TimingsMs
 

@@ -11,6 +11,11 @@ import hashlib
 from PIL import Image
 
 
+def text_fingerprint(text: str) -> str:
+    """Hex SHA-256 over the text's UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def fingerprint(image: Image.Image) -> str:
     """Hex SHA-256 over mode, size and pixels; the size keeps 2 x 8 and 4 x 4 pixels apart."""
     digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())

@@ -68,6 +68,8 @@ def settings(tmp_path: Path) -> dict[str, Any]:
 async def connected(
     engine: StubEngine, fast_reader: Callable[[], FastReader] | None, settings: dict[str, Any]
 ) -> AsyncIterator[httpx2.AsyncClient]:
+    # What is tested is who judges, so that nothing may be remembered.
+    settings = {"cache": "off", **settings}
     app = create_app(Settings.model_validate(settings), engine=engine, fast_reader=fast_reader)
     async with app.router.lifespan_context(app):
         await app.state.services.engine_host.settled()
