@@ -9,6 +9,7 @@ import uvicorn
 from cyclopts import App, Parameter
 
 from server.api.app import create_app
+from server.api.key_command import keys
 from server.audit.command import audit_dataset
 from server.errors import DataFileError, SettingsError
 from server.serving_engine import make_engine as _make_engine
@@ -23,6 +24,7 @@ _DRAIN_TIMEOUT_S = 30
 
 app = App(name="sightward", help="Moderation of pictures and texts by a vision-language model.")
 app.command(audit_dataset)
+app.command(keys)
 
 
 @app.command
