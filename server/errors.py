@@ -458,14 +458,6 @@ class CacheUnavailableError(SightwardError):
         self.reason = reason
 
 
-class CacheUnavailableError(SightwardError):
-    """The store of known scores can't be reached: the same work is done without it."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"the cache is not available: {reason}")
-        self.reason = reason
-
-
 class SettingsError(SightwardError):
     """The environment or the command line can't be taken; `problems` are for the operator."""
 

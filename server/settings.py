@@ -113,23 +113,6 @@ class Settings(BaseSettings):
     cache_look_alike_pictures: int = Field(default=20_000, ge=1, le=1_000_000)
     """The latest so many are compared with, in each process by itself."""
 
-    redis_url: SecretStr | None = None
-    """The Redis or Valkey that replicas share, e.g. rediss://user:password@host:6379/0."""
-    cache: Literal["off", "memory", "redis"] = "memory"
-    """Where the scores of pictures and texts judged before are kept; "off": nowhere."""
-    cache_max_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
-    """Of this process's memory; about 10,000 bytes a picture."""
-    cache_ttl_s: float = Field(default=24 * 3600.0, gt=0)
-    cache_timeout_s: float = Field(default=0.1, gt=0)
-    """For one operation of a shared cache; past that the input is judged without it."""
-    cache_look_alikes: Literal["off", "unsafe", "all"] = "off"
-    """Whether a picture gets the scores of one that looks alike: never, where that one was found
-    unsafe, or always, which lets what was added to a safe picture pass unseen."""
-    cache_look_alike_bits: int = Field(default=16, ge=0, le=64)
-    """Pictures look alike up to this distance of their PDQ hashes, of 256 bits."""
-    cache_look_alike_pictures: int = Field(default=20_000, ge=1, le=1_000_000)
-    """The latest so many are compared with, in each process by itself."""
-
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

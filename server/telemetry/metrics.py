@@ -119,30 +119,6 @@ class Metrics:
             registry=self.registry,
         )
 
-        self.cache_requests = Counter(
-            "sightward_cache_requests",
-            "Inputs that went through the cache, by where their scores came from: the model, an "
-            "identical input in flight, the cache, or a picture that looks alike.",
-            ["source"],
-            registry=self.registry,
-        )
-        self.cache_failures = Counter(
-            "sightward_cache_failures",
-            "Operations of the cache's store that failed; the input was judged without it.",
-            ["operation"],
-            registry=self.registry,
-        )
-        self.cache_bytes = Gauge(
-            "sightward_cache_bytes",
-            "Bytes that the cache holds in this process's memory.",
-            registry=self.registry,
-        )
-        self.cache_entries = Gauge(
-            "sightward_cache_entries",
-            "Verdicts that the cache holds in this process's memory.",
-            registry=self.registry,
-        )
-
     def observe(self, stage: Stage, duration_ms: float) -> None:
         """Count one duration of a stage."""
         self.stage_seconds.labels(stage).observe(duration_ms / 1000)
