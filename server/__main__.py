@@ -11,7 +11,9 @@ from cyclopts import App, Parameter
 from server.api.app import create_app
 from server.api.key_command import keys
 from server.audit.command import audit_dataset
-from server.errors import DataFileError, SettingsError
+from server.errors import AuditLogError, DataFileError, SettingsError
+from server.policy_command import policy_app
+from server.record.command import audit, export_reviews
 from server.serving_engine import make_engine as _make_engine
 from server.serving_engine import make_fast_reader as _make_fast_reader
 from server.settings import Settings, read_settings
@@ -25,6 +27,9 @@ _DRAIN_TIMEOUT_S = 30
 app = App(name="sightward", help="Moderation of pictures and texts by a vision-language model.")
 app.command(audit_dataset)
 app.command(keys)
+app.command(audit)
+app.command(export_reviews)
+app.command(policy_app)
 
 
 @app.command
@@ -71,6 +76,13 @@ def serve(
     except DataFileError as error:
         for problem in error.problems:
             print(f"sightward: {error.path}: {problem}", file=sys.stderr)
+        sys.exit(_EXIT_BAD_SETTINGS)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"sightward: {problem}", file=sys.stderr)
+        sys.exit(_EXIT_BAD_SETTINGS)
+    except AuditLogError as error:
+        print(f"sightward: audit log: {error.reason}", file=sys.stderr)
         sys.exit(_EXIT_BAD_SETTINGS)
     if not has_engine:
         sys.exit(_EXIT_ENGINE_FAILED)

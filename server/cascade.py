@@ -16,6 +16,7 @@ from PIL import Image
 from server.concepts.calibration import Calibration, FastPathCalibration
 from server.concepts.fast_path import FastPathUse, FastReading, SureBounds, fast_verdict
 from server.concepts.policy import Policy
+from server.concepts.policy_book import PolicyBook
 from server.concepts.verdict import Verdict
 from server.errors import NoFastPathError
 
@@ -56,6 +57,7 @@ class FastPath:
         use: FastPathUse,
     ) -> None:
         self._reader = reader
+        self._fitted = fitted
         self._judgement = fitted.judgement
         self.bounds = bounds
         self.use = use
@@ -69,6 +71,11 @@ class FastPath:
     def version(self) -> str:
         """Names all that decides which path judges a picture, beside the calibration."""
         return f"fast-{self.head}.{self.bounds}"
+
+    def follow(self, policy: Policy | PolicyBook) -> None:
+        """Be as sure as another policy lets the head be: perhaps never."""
+        self.bounds = policy.sure_bounds(self._fitted) or SureBounds(None, None)
+        self.use = policy.fast_path
 
     async def judge(self, image: Image.Image) -> Verdict | None:
         """The verdict on an RGB picture; None where the head is not sure, or failed."""
@@ -89,7 +96,9 @@ class FastPath:
 
 
 async def open_fast_path(
-    make_reader: Callable[[], FastReader], calibration: Calibration | None, policy: Policy
+    make_reader: Callable[[], FastReader],
+    calibration: Calibration | None,
+    policy: Policy | PolicyBook,
 ) -> FastPath:
     """The fast path of a model with this calibration; `make_reader` is called in a thread.
 

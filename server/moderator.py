@@ -161,9 +161,7 @@ class Moderator:
         verdict = await self._judge_pieces(cut_text(text))
         return Judgement(verdict, engine_ms=_ms_since(started))
 
-    async def answer_to(
-        self, probe: YesNoProbe, content: Image.Image | str
-    ) -> float | None:
+    async def answer_to(self, probe: YesNoProbe, content: Image.Image | str) -> float | None:
         """One more question about a picture or a short text, which has no say in its verdict.
 
         P(unsafe answer); None where too little of it is an answer. Raises

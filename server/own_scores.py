@@ -1,4 +1,4 @@
-"""Asks about an operator's own concepts: one question each, all at once, beside the judgement."""
+"""Asks about an operator's own concept: one more question beside the judgement."""
 
 from collections.abc import Sequence
 
@@ -9,33 +9,23 @@ from server.concepts.probes import YesNoProbe
 from server.errors import QuestionTooLongError
 from server.ingest.text_pieces import MAX_PIECE_CHARS, OVERLAP_CHARS, cut_text
 from server.moderator import Moderator
-from server.task_group import task_group
 
 _MIN_PIECE_CHARS = 50
 
 
-async def own_scores(
-    moderator: Moderator, content: Image.Image | str, concepts: Sequence[OwnConcept]
-) -> dict[str, float | None]:
-    """P(yes) by name, in the concepts' order; None where the model gave no answer.
+async def own_score(
+    moderator: Moderator, content: Image.Image | str, concept: OwnConcept
+) -> float | None:
+    """P(yes); None where the model gave no answer.
 
     A long text is asked about in pieces and the highest speaks; of a text without words nothing is
-    known. Raises `EngineError` when the engine can't be asked.
+    known. Raises `EngineError` when the engine can't be asked, and `QuestionTooLongError` where the
+    description alone is too long for the model.
     """
-    async with task_group() as group:
-        tasks = [
-            group.create_task(_score(moderator, content, concept.probe)) for concept in concepts
-        ]
-    return {concept.name: task.result() for concept, task in zip(concepts, tasks, strict=True)}
-
-
-async def _score(
-    moderator: Moderator, content: Image.Image | str, probe: YesNoProbe
-) -> float | None:
     if not isinstance(content, str):
-        return await moderator.answer_to(probe, content)
+        return await moderator.answer_to(concept.probe, content)
     pieces = cut_text(content)
-    return _highest([await _piece_score(moderator, piece, probe) for piece in pieces])
+    return _highest([await _piece_score(moderator, piece, concept.probe) for piece in pieces])
 
 
 async def _piece_score(moderator: Moderator, piece: str, probe: YesNoProbe) -> float | None:

@@ -19,6 +19,7 @@ from server.api.keys import KeyEntry, key_from_environment
 from server.errors import SettingsError
 from server.ingest.fetch_rules import FetchRules, host_entry
 from server.ingest.limits import ImageLimits
+from server.record.opening import DEFAULT_MAX_FILE_BYTES
 from server.vlm.references import Reference
 
 PREFIX = "SIGHTWARD_"
@@ -47,7 +48,25 @@ class Settings(BaseSettings):
     """A calibration file; "own": the one beside the model, if it has one; "none": raw scores."""
 
     policy: Path | None = None
-    """A policy file in the format of the shipped one; None: the shipped one."""
+    """A policy file, YAML or JSON; None: the shipped one. Read again whenever it changes."""
+    policy_poll_s: float = Field(default=2.0, gt=0)
+    """How often the policy file and its lists are looked at."""
+    known_material: str | None = None
+    """What matches known illegal material, as package.module:function (`server.known_material`)."""
+
+    audit_log: SecretStr | None = None
+    """Where verdicts are put on record: a folder, or a database's URL (SQLite, Postgres)."""
+    audit_max_file_bytes: int = Field(default=DEFAULT_MAX_FILE_BYTES, ge=4096)
+    """After so much a folder's audit log begins another file; it does every day anyway."""
+    audit_retention_days: int | None = Field(default=None, ge=1)
+    """After so many days entries are forgotten; none: never."""
+    keep_images: Path | None = None
+    """A folder for copies of pictures that people are asked to review; none: no copies."""
+    keep_images_days: int = Field(default=30, ge=1)
+    """After so many days such a copy is deleted."""
+
+    playground: bool = True
+    """Whether `/` is a page to try the endpoint out with."""
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Accepted bearer keys, separated by commas: in clear, or as sha256:HEX[:SCOPE+SCOPE[:TENANT]].

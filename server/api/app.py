@@ -1,15 +1,22 @@
 """The app: everything put together, with all state in its lifespan."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 
 from fastapi import FastAPI
 
-from server.api import chat_route, models_route, moderations_route, operations_routes
+from server.api import (
+    chat_route,
+    models_route,
+    moderations_route,
+    operations_routes,
+    reviews_route,
+)
 from server.api.admission import Admission
 from server.api.admission_middleware import AdmissionMiddleware
+from server.api.assessing import Assessor
 from server.api.chat import ChatHandler
 from server.api.deadline import DeadlineMiddleware
 from server.api.engine_host import EngineHost, FastPathOpener
@@ -20,16 +27,24 @@ from server.api.key_ring import KeyRing
 from server.api.lifecycle import Lifecycle
 from server.api.middleware import BodyLimitMiddleware, RecordMiddleware
 from server.api.moderate import CallHandler
+from server.api.playground.route import playground_router
+from server.api.record_keeping import (
+    open_audit_log,
+    open_kept_images,
+    open_matchers,
+    open_policies,
+    records_kept,
+)
+from server.api.recording import Recorder
 from server.api.services import Services
 from server.cache.opening import open_cache
 from server.cascade import FastReader, open_fast_path
 from server.concepts.calibration import CalibrationChoice, read_calibration
-from server.concepts.policy import Policy
-from server.concepts.policy_book import load_policy
+from server.concepts.policy_watch import LivePolicies, PolicyChange
 from server.concepts.probes import ProbeSet, load_probes
 from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Engine
-from server.errors import CalibrationMismatchError, DataFileError
+from server.errors import CalibrationMismatchError, DataFileError, SightwardError
 from server.ingest.fetch import ImageFetcher
 from server.ingest.pool import DecodePool
 from server.settings import Settings
@@ -56,12 +71,19 @@ def _calibration(settings: Settings, probes: ProbeSet) -> CalibrationChoice:
 
 
 def _fast_path_opener(
-    policy: Policy, fast_reader: Callable[[], FastReader] | None
+    policies: LivePolicies, fast_reader: Callable[[], FastReader] | None
 ) -> FastPathOpener | None:
     """How to open a fast path; None where the policy wants none, or nobody can make one."""
-    if policy.fast_path == "off" or fast_reader is None:
+    if policies.book.fast_path == "off" or fast_reader is None:
         return None
-    return partial(open_fast_path, fast_reader, policy=policy)
+    return lambda calibration: open_fast_path(fast_reader, calibration, policies.book)
+
+
+def _follow(change: PolicyChange, engine_host: EngineHost) -> None:
+    """Hold the fast path to a policy that changed; one that was off from the start stays closed."""
+    with contextlib.suppress(SightwardError):
+        if (path := engine_host.serving.moderator.fast_path) is not None:
+            path.follow(change.book)
 
 
 def _ignore_failure() -> None:
@@ -80,14 +102,17 @@ def create_app(
     The engine starts in the background when the app does, and stops with it. `fast_reader` makes
     what reads pictures without it, where the policy wants that. `on_engine_failure` is called once
     if it can't start. Raises `DataFileError` when the settings name an unusable probe, policy,
-    calibration or key file.
+    calibration or key file, `AuditLogError` for an audit log that can't be opened, and
+    `SettingsError` for a matcher that can't be imported.
     """
     probes = load_probes(settings.probes)
-    policy = load_policy(settings.policy)
     calibration = _calibration(settings, probes)
     keys = KeyRing(settings.key_entries(), settings.api_keys_file)
     metrics = Metrics()
     cache = open_cache(settings, metrics)
+    policies = open_policies(settings, metrics.registry)
+    matchers = open_matchers(settings)
+    audit, kept = open_audit_log(settings, metrics.registry), open_kept_images(settings)
     lifecycle = Lifecycle()
     make_engine = engine if callable(engine) else lambda: engine
 
@@ -101,22 +126,27 @@ def create_app(
             on_failure=on_engine_failure,
             readiness_timeout_s=settings.readiness_timeout_s,
             calibration=calibration,
-            open_fast_path=_fast_path_opener(policy, fast_reader),
+            open_fast_path=_fast_path_opener(policies, fast_reader),
         )
         fetch_rules = settings.fetch_rules()
         fetcher = None if fetch_rules is None else ImageFetcher(fetch_rules)
         inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache)
+        assessor, recorder = Assessor(inputs, matchers), Recorder(audit, kept)
+        policies.listen(lambda change: _follow(change, engine_host))
         app.state.services = Services(
             settings=settings,
             metrics=metrics,
             lifecycle=lifecycle,
             engine_host=engine_host,
-            call_handler=CallHandler(inputs, policy, load_taxonomy(), metrics),
-            chat_handler=ChatHandler(inputs, policy, load_taxonomy(), metrics),
+            call_handler=CallHandler(assessor, recorder, load_taxonomy(), metrics),
+            chat_handler=ChatHandler(assessor, recorder, load_taxonomy(), metrics),
+            policies=policies,
+            audit=audit,
         )
         engine_host.start()
         try:
-            yield
+            async with records_kept(settings, policies, audit, kept, matchers):
+                yield
         finally:
             await engine_host.stop()
             if cache is not None:
@@ -134,8 +164,10 @@ def create_app(
         redirect_slashes=False,  # a redirect is no documented answer
     )
     install_error_handlers(app)
-    for module in (moderations_route, chat_route, models_route, operations_routes):
+    for module in (moderations_route, chat_route, models_route, reviews_route, operations_routes):
         app.include_router(module.router)
+    if settings.playground:
+        app.include_router(playground_router())
     # The last one added is the outermost.
     app.add_middleware(
         BodyLimitMiddleware, limit_bytes=settings.max_body_bytes, limit_s=settings.body_timeout_s

@@ -87,6 +87,11 @@ async def read_call(request: Request, settings: Settings) -> ModerationCall:
         raise InputCountError(limit=settings.max_inputs, got=len(call.inputs))
     if call.images > settings.max_images:
         raise ImageCountError(limit=settings.max_images, got=call.images)
+    ids = call.options.ids
+    if ids is not None and len(ids) != len(call.inputs):
+        raise InvalidFieldError(
+            f"{len(ids)} ids name {len(call.inputs)} inputs; each needs one.", param="sightward.ids"
+        )
     return call
 
 

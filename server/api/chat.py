@@ -14,17 +14,12 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from server.api.assessing import Assessed, Assessor
 from server.api.chat_answers import ChatDetail
 from server.api.chat_call import ChatCall, ChatTurn
 from server.api.errors import RefusedInputError
-from server.api.judging import (
-    InputHandler,
-    Judged,
-    Prepared,
-    course_of,
-    note_durations,
-    raise_first_refusal,
-)
+from server.api.judging import Prepared, course_of, note_durations, raise_first_refusal
+from server.api.recording import Caller, OnRecord, Recorder
 from server.api.results import ResultWriter
 from server.concepts.hint_rules import HintChoice, strictest
 from server.concepts.hints import (
@@ -56,8 +51,8 @@ class Reply:
 class ChatHandler:
     """Handles conversations; holds what they share and nothing of any one of them."""
 
-    inputs: InputHandler
-    policy: Policy
+    assessor: Assessor
+    recorder: Recorder
     taxonomy: Taxonomy
     metrics: Metrics
 
@@ -67,33 +62,42 @@ class ChatHandler:
         moderator: Moderator,
         writer: Writer,
         record: RequestRecord,
+        caller: Caller,
         *,
         began_s: float,
     ) -> Reply:
         """Judge the conversation and begin its answer; the model writes when `pieces` are read.
 
         `began_s` is `time.perf_counter` at the call's arrival. Raises `RefusedInputError` for a bad
-        input, `NothingToJudgeError`, `NotJudgedError` where the policy wants an error, and
-        `EngineError` when the model can't judge.
+        input, `NothingToJudgeError`, `NotJudgedError` where the policy wants an error,
+        `EngineError` when the model can't judge, and `AuditLogError` where the policy wants no
+        unrecorded answers.
         """
         record.images = call.images
         record.texts = sum(1 for _ in call.inputs) - call.images
         record.model_version = moderator.model_version
+        policy = caller.policy.policy
         turns = await self._prepared(call)
-        subjects = [*_pictures(turns), *(self._words(call.turns, turns))]
+        subjects = [*_pictures(turns), *_words(call.turns, turns, policy)]
         if not subjects:
             raise NothingToJudgeError
-        judged = await self.inputs.judge_all(subjects, moderator)
-        raise_first_refusal(judged)
-        done = [one for one in judged if isinstance(one, Judged)]
-        note_durations(done, record)
-        choices = [self._choice(one) for one in done]
+        assessed = await self.assessor.assess_all(
+            subjects, moderator, caller.policy, may_go_unjudged=False
+        )
+        raise_first_refusal(assessed)
+        done = [one for one in assessed if isinstance(one, Assessed)]
+        note_durations([one.judged for one in done], record)
+        results = ResultWriter(caller.policy, self.taxonomy, moderator.model_version)
+        await self.recorder.record(
+            _on_record(done, results), caller, model_version=moderator.model_version
+        )
+        choices = [_choice(one, policy) for one in done]
         choice = strictest(choices)
-        if choice is None and self.policy.chat.undetermined == "error":
+        if choice is None and policy.chat.undetermined == "error":
             raise NotJudgedError
-        is_declined = choice is None or self._is_declined(choice)
+        is_declined = choice is None or _is_declined(choice, policy)
         detail = self._detail(
-            done, choice, moderator, record, is_declined=is_declined, began_s=began_s
+            done, choice, results, record, is_declined=is_declined, began_s=began_s
         )
         if is_declined:
             unjudged = [one for one, chosen in zip(done, choices, strict=True) if chosen is None]
@@ -109,54 +113,30 @@ class ChatHandler:
 
     async def _prepared(self, call: ChatCall) -> list[list[Prepared]]:
         """Every turn's inputs; raises `RefusedInputError` for the first bad one."""
-        prepared = await asyncio.gather(*(self.inputs.prepare(item) for item in call.inputs))
+        prepared = await asyncio.gather(
+            *(self.assessor.inputs.prepare(item) for item in call.inputs)
+        )
         raise_first_refusal(prepared)
         rest = iter([one for one in prepared if not isinstance(one, RefusedInputError)])
         return [[next(rest) for _ in turn.inputs] for turn in call.turns]
 
-    def _words(
-        self, turns: Sequence[ChatTurn], prepared: Sequence[Sequence[Prepared]]
-    ) -> Iterator[Prepared]:
-        """What each user's turn says, as one text, then what all say together.
-
-        Cut into parts or turns, it could be said unnoticed.
-        """
-        if not self.policy.chat.judge_words:
-            return
-        said = []
-        for turn, parts in zip(turns, prepared, strict=True):
-            words = "\n".join(part.content for part in parts if isinstance(part.content, str))
-            if turn.role == "user" and words.strip():
-                said.append(words)
-                yield Prepared.words(turn.param, words)
-        if len(said) > 1:
-            yield Prepared.words("messages", "\n".join(said))
-
-    def _choice(self, judged: Judged) -> HintChoice | None:
-        choice = self.policy.hint(judged.verdict)
-        return None if choice is None else replace(choice, subject=_subject(judged))
-
-    def _is_declined(self, choice: HintChoice) -> bool:
-        """Whether a fixed text takes the model's place; where something is unjudged, always."""
-        must_refuse = choice.hint is Hint.MUST_REFUSE
-        return choice.has_gap or (must_refuse and self.policy.chat.must_refuse == "decline")
-
     def _detail(
         self,
-        judged: Sequence[Judged],
+        assessed: Sequence[Assessed],
         choice: HintChoice | None,
-        moderator: Moderator,
+        results: ResultWriter,
         record: RequestRecord,
         *,
         is_declined: bool,
         began_s: float,
     ) -> ChatDetail:
-        verdict = merge(one.verdict for one in judged)
-        results = ResultWriter(self.policy, self.taxonomy, moderator.model_version)
-        record.outcomes[verdict.outcome.value] += 1
+        parts = [one.part for one in assessed]
+        judged = [one.judged for one in assessed]
+        outcome = merge(part.verdict for part in parts).outcome.value
+        record.outcomes[outcome] += 1
         record.hint = "undetermined" if choice is None else choice.hint.value
         source = "undetermined" if choice is None else choice.source
-        self.metrics.count_result(verdict.outcome.value, results.action(verdict).value)
+        self.metrics.count_result(outcome, results.action(parts).value)
         self.metrics.hints.labels(record.hint, source).inc()
         return ChatDetail(
             hint=None if choice is None else choice.hint,
@@ -164,17 +144,57 @@ class ChatHandler:
             type=None if choice is None else choice.type,
             subject=None if choice is None else choice.subject,
             answered_by="server" if is_declined else "model",
-            policy_version=self.policy.version,
-            verdict=results.detail(verdict, course_of(judged, began_s=began_s)),
+            policy_version=results.policy.version,
+            verdict=results.detail(parts, course_of(judged, began_s=began_s)),
         )
+
+
+def _words(
+    turns: Sequence[ChatTurn], prepared: Sequence[Sequence[Prepared]], policy: Policy
+) -> Iterator[Prepared]:
+    """What each user's turn says, as one text, then what all say together.
+
+    Cut into parts or turns, it could be said unnoticed.
+    """
+    if not policy.chat.judge_words:
+        return
+    said = []
+    for turn, parts in zip(turns, prepared, strict=True):
+        words = "\n".join(part.content for part in parts if isinstance(part.content, str))
+        if turn.role == "user" and words.strip():
+            said.append(words)
+            yield Prepared.words(turn.param, words)
+    if len(said) > 1:
+        yield Prepared.words("messages", "\n".join(said))
+
+
+def _choice(assessed: Assessed, policy: Policy) -> HintChoice | None:
+    choice = policy.hint(assessed.judged.verdict, assessed.findings)
+    return None if choice is None else replace(choice, subject=_subject(assessed))
+
+
+def _is_declined(choice: HintChoice, policy: Policy) -> bool:
+    """Whether a fixed text takes the model's place; where something is unjudged, always.
+
+    And for what is on a block-list: it is shown to no model, not even to decline.
+    """
+    if choice.has_gap:
+        return True
+    must_refuse = choice.hint is Hint.MUST_REFUSE
+    return must_refuse and (policy.chat.must_refuse == "decline" or choice.source == "list")
+
+
+def _on_record(assessed: Sequence[Assessed], results: ResultWriter) -> list[OnRecord]:
+    answer_action = results.action([one.part for one in assessed])
+    return [OnRecord(one, results.action([one.part]), answer_action) for one in assessed]
 
 
 def _pictures(turns: Sequence[Sequence[Prepared]]) -> Iterator[Prepared]:
     return (part for turn in turns for part in turn if isinstance(part.content, Image.Image))
 
 
-def _subject(judged: Judged) -> Subject:
-    return "picture" if judged.modality == "image" else "message"
+def _subject(assessed: Assessed) -> Subject:
+    return "picture" if assessed.judged.modality == "image" else "message"
 
 
 def _turn(turn: ChatTurn, prepared: Sequence[Prepared]) -> Turn:
@@ -198,7 +218,7 @@ def _with_hint(turns: Sequence[Turn], choice: HintChoice | None) -> tuple[Turn, 
     return (*earlier, replace(newest, parts=tuple(parts)))
 
 
-def _text_in_place(choice: HintChoice | None, unjudged: Sequence[Judged]) -> str:
+def _text_in_place(choice: HintChoice | None, unjudged: Sequence[Assessed]) -> str:
     if choice is not None:
         return decline_text(choice.type, subject=choice.subject)
     subjects = {_subject(one) for one in unjudged}

@@ -20,6 +20,8 @@ from server.api.chat_call import read_chat_call
 from server.api.chat_schemas import ChatRequest
 from server.api.client_leaving import unless_left
 from server.api.errors import ErrorBody, error_object
+from server.api.keys import key_holder
+from server.api.recording import Caller
 from server.api.request_record import record_of
 from server.api.services import ServicesDep
 from server.engine.conversation import Piece, gathered
@@ -74,14 +76,22 @@ async def create_chat_completion(request: Request, services: ServicesDep) -> Res
     if serving.writer is None:
         raise ChatUnsupportedError
     call = await read_chat_call(request, services.settings)
+    holder = key_holder(request)
+    caller = Caller(
+        holder=holder,
+        policy=services.policies.of(holder.tenant),
+        request_id=record.request_id,
+        answer_id=f"chatcmpl-{uuid.uuid4().hex}",
+        route="chat",
+    )
     reply = await unless_left(
         request,
         services.chat_handler.reply(
-            call, serving.moderator, serving.writer, record, began_s=began_s
+            call, serving.moderator, serving.writer, record, caller, began_s=began_s
         ),
     )
     answer = AnswerWriter(
-        id=f"chatcmpl-{uuid.uuid4().hex}",
+        id=caller.answer_id,
         created=int(time.time()),
         model=serving.card.id,
         fingerprint=serving.card.version,

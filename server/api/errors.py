@@ -206,7 +206,9 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
             "The conversation holds something that could not be judged, so it is not answered.",
         ),
         errors.InputNotJudgedError: ErrorRule(
-            422, "not_judged", "The input could not be judged: the model gave no usable answer."
+            422,
+            "input_not_judged",
+            "The input could not be judged: the model gave no usable answer.",
         ),
         errors.ChatUnsupportedError: ErrorRule(
             400,

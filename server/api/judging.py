@@ -5,7 +5,7 @@ answer for itself.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
@@ -31,7 +31,6 @@ from server.ingest.fingerprint import text_fingerprint
 from server.ingest.pool import DecodePool
 from server.moderator import Judgement, Moderator, ScoreSource
 from server.settings import Settings
-from server.task_group import task_group
 from server.telemetry import Metrics, RequestRecord
 
 _WEB_SCHEMES = ("http:", "https:")
@@ -166,14 +165,6 @@ class InputHandler:
         subject = Subject(item.fingerprint, moderator.model_version, image)
         return await self.cache.judgement(subject, ask)
 
-    async def judge_all(
-        self, items: Iterable[Prepared | RefusedInputError], moderator: Moderator
-    ) -> list[Judged | RefusedInputError]:
-        """Every input as by `judge`, at once; the first error ends the others' judging."""
-        async with task_group() as group:
-            tasks = [group.create_task(self.judge(item, moderator)) for item in items]
-        return [task.result() for task in tasks]
-
 
 def raise_first_refusal(items: Sequence[object]) -> None:
     """Raise the first `RefusedInputError` among `items`, if there is one."""
@@ -198,8 +189,9 @@ def course_of(judged: Sequence[Judged], *, began_s: float) -> Course:
     )
     return Course(
         timings_ms,
-        scores_from=frozenset(item.source for item in judged),
+        scores_from=frozenset(item.source for item in judged if item.verdict.judged_by),
         look_alike_bits=max(
             (item.distance for item in judged if item.distance is not None), default=None
         ),
+        fingerprints=tuple(item.fingerprint for item in judged if item.modality == "image"),
     )

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from server.api.keys import key_holder
 from server.api.services import ServicesDep
 from server.cascade import FastPath
 from server.concepts.fast_path import FastPathUse
@@ -64,6 +65,7 @@ class ModelDetail(BaseModel):
     `risk` is null for a model without a safety head, `fast_path` where that judges nothing alone,
     `chat` for one that writes no answers,
     `calibration` (a version) where scores are raw, `adapter` (a name) where none is applied live.
+    `own_concepts` are those that the caller's policy adds to the taxonomy's.
     """
 
     model_version: str
@@ -74,6 +76,7 @@ class ModelDetail(BaseModel):
     calibration: str | None
     adapter: str | None
     chat: ChatCarried | None
+    own_concepts: list[str]
     policy_version: str
 
 
@@ -95,10 +98,11 @@ class ModelList(BaseModel):
 
 
 @router.get("/v1/models")
-async def list_models(services: ServicesDep) -> ModelList:
+async def list_models(request: Request, services: ServicesDep) -> ModelList:
     """The served model. Any other model's name in a moderation call is taken as an alias of it."""
     serving, settings = services.engine_host.serving, services.settings
-    policy, taxonomy = services.call_handler.policy, services.call_handler.taxonomy
+    in_force = services.policies.of(key_holder(request).tenant)
+    policy, taxonomy = in_force.policy, services.call_handler.taxonomy
     detail = ModelDetail(
         model_version=serving.moderator.model_version,
         has_recognition=serving.card.has_recognition,
@@ -118,7 +122,8 @@ async def list_models(services: ServicesDep) -> ModelList:
             max_images=settings.max_chat_images,
             max_tokens=settings.max_answer_tokens,
         ),
-        policy_version=policy.version,
+        own_concepts=[concept.name for concept in policy.own_concepts],
+        policy_version=in_force.version,
     )
     return ModelList(
         data=[Model(id=serving.card.id, created=serving.since_unix_s, sightward=detail)]

@@ -3,66 +3,86 @@
 Two steps, each for all inputs at once: prepare (decode, check lengths), then judge. A call ends
 with the first input that can't be prepared, before the model was asked anything, unless the caller
 asked that each input answer for itself: then it alone is reported and the others are judged.
+Results are on record before they are answered.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.api.assessing import Assessed, Assessor, refuse_unjudged
 from server.api.call import ModerationCall
 from server.api.errors import RefusedInputError, error_object
-from server.api.judging import (
-    InputHandler,
-    Judged,
-    course_of,
-    note_durations,
-    raise_first_refusal,
-)
-from server.api.results import ResultWriter
+from server.api.judging import course_of, note_durations, raise_first_refusal
+from server.api.recording import Caller, OnRecord, Recorder, RefusedPart
+from server.api.results import Part, ResultWriter
 from server.api.schemas import ModerationResult
-from server.concepts.policy import Policy
 from server.concepts.taxonomy import Taxonomy
 from server.concepts.verdict import UNREAD, merge
 from server.moderator import Moderator
 from server.telemetry import Metrics, RequestRecord
+
+_REFUSED = (Part(UNREAD),)
 
 
 @dataclass(frozen=True, slots=True)
 class CallHandler:
     """Handles calls; holds what they share and nothing of any one of them."""
 
-    inputs: InputHandler
-    policy: Policy
+    assessor: Assessor
+    recorder: Recorder
     taxonomy: Taxonomy
     metrics: Metrics
 
     async def results(
-        self, call: ModerationCall, moderator: Moderator, record: RequestRecord, *, began_s: float
+        self,
+        call: ModerationCall,
+        moderator: Moderator,
+        record: RequestRecord,
+        caller: Caller,
+        *,
+        began_s: float,
     ) -> list[ModerationResult]:
         """The results in the inputs' order; `began_s` is `time.perf_counter` at the call's arrival.
 
-        Raises `RefusedInputError` for a bad input unless inputs are reported singly, and
-        `EngineError` when the model can't answer, which concerns the whole call either way.
+        Raises `RefusedInputError` for a bad input unless inputs are reported singly, `EngineError`
+        when the model can't answer, which concerns the whole call either way unless the policy has
+        such inputs reviewed, and `AuditLogError` where the policy wants no unrecorded answers.
         """
         record.images, record.texts = call.images, len(call.inputs) - call.images
         record.model_version = moderator.model_version
-        prepared = await asyncio.gather(*(self.inputs.prepare(item) for item in call.inputs))
+        policy = caller.policy
+        prepared = await asyncio.gather(
+            *(self.assessor.inputs.prepare(item) for item in call.inputs)
+        )
         if not call.options.per_input:
             raise_first_refusal(prepared)
-        judged = await self.inputs.judge_all(prepared, moderator)
+        assessed = await self.assessor.assess_all(
+            prepared,
+            moderator,
+            policy,
+            may_go_unjudged=policy.policy.unavailable == "review",
+        )
+        assessed = [refuse_unjudged(item, policy) for item in assessed]
         if not call.options.per_input:
-            raise_first_refusal(judged)
-        note_durations(judged, record)
-        writer = ResultWriter(self.policy, self.taxonomy, moderator.model_version)
-        groups = [judged] if call.is_merged else [[item] for item in judged]
-        return [
+            raise_first_refusal(assessed)
+        note_durations([item.judged for item in assessed if isinstance(item, Assessed)], record)
+        writer = ResultWriter(policy, self.taxonomy, moderator.model_version)
+        groups = [assessed] if call.is_merged else [[item] for item in assessed]
+        results = [
             self._result(group, writer, record, is_detailed=call.options.detail, began_s=began_s)
             for group in groups
         ]
+        await self.recorder.record(
+            self._on_record(groups, writer, call.options.ids or ()),
+            caller,
+            model_version=moderator.model_version,
+        )
+        return results
 
     def _result(
         self,
-        group: Sequence[Judged | RefusedInputError],
+        group: Sequence[Assessed | RefusedInputError],
         writer: ResultWriter,
         record: RequestRecord,
         *,
@@ -70,16 +90,40 @@ class CallHandler:
         began_s: float,
     ) -> ModerationResult:
         """One result for a group: all inputs of a merged call, else a single one."""
-        judged = [item for item in group if isinstance(item, Judged)]
+        done = [item for item in group if isinstance(item, Assessed)]
         refused = [item for item in group if isinstance(item, RefusedInputError)]
-        verdict = UNREAD if refused else merge([item.verdict for item in judged])
-        record.outcomes[verdict.outcome.value] += 1
-        self.metrics.count_result(verdict.outcome.value, writer.action(verdict).value)
+        parts = _REFUSED if refused else tuple(item.part for item in done)
+        outcome = merge(part.verdict for part in parts).outcome.value
+        record.outcomes[outcome] += 1
+        self.metrics.count_result(outcome, writer.action(parts).value)
         if refused:
             shown = error_object(refused[0].cause, param=refused[0].param)
             self.metrics.refused_inputs.labels(shown.code).inc()
             return writer.failed(shown)
+        judged = [item.judged for item in done]
         modalities = [item.modality for item in judged]
         if not is_detailed:
-            return writer.plain(verdict, modalities)
-        return writer.detailed(verdict, modalities, course_of(judged, began_s=began_s))
+            return writer.plain(parts, modalities)
+        return writer.detailed(parts, modalities, course_of(judged, began_s=began_s))
+
+    def _on_record(
+        self,
+        groups: Sequence[Sequence[Assessed | RefusedInputError]],
+        writer: ResultWriter,
+        ids: Sequence[str],
+    ) -> list[OnRecord]:
+        found: list[OnRecord] = []
+        for group in groups:
+            parts = [(item.part if isinstance(item, Assessed) else _REFUSED[0]) for item in group]
+            answer_action = writer.action(parts)
+            for item, part in zip(group, parts, strict=True):
+                caller_id = ids[len(found)] if ids else None
+                own = writer.action([part])
+                found.append(OnRecord(_recordable(item), own, answer_action, caller_id))
+        return found
+
+
+def _recordable(item: Assessed | RefusedInputError) -> Assessed | RefusedPart:
+    if isinstance(item, Assessed):
+        return item
+    return RefusedPart(item.param, error_object(item.cause, param=item.param))

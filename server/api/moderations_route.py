@@ -10,14 +10,19 @@ from fastapi.responses import JSONResponse
 from server.api.call import read_call
 from server.api.client_leaving import unless_left
 from server.api.errors import ErrorBody
+from server.api.keys import key_holder
+from server.api.recording import Caller
 from server.api.request_record import record_of
 from server.api.schemas import ModerationRequest, ModerationResponse
 from server.api.services import ServicesDep
 
 router = APIRouter()
 
+POLICY_HEADER = "x-sightward-policy"
+"""Names the policy that an answer was given under, also where no detail was asked for."""
+
 _ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 403, 408, 413, 429, 500, 503, 504)
+    status: {"model": ErrorBody} for status in (400, 401, 403, 408, 413, 422, 429, 500, 503, 504)
 }
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -61,17 +66,30 @@ async def create_moderation(request: Request, services: ServicesDep) -> JSONResp
     record = record_of(request.scope)
     # Before the body is read: while the model is loading there is no use in reading it.
     serving = services.engine_host.serving
+    holder = key_holder(request)
+    caller = Caller(
+        holder=holder,
+        policy=services.policies.of(holder.tenant),
+        request_id=record.request_id,
+        answer_id=f"modr-{uuid.uuid4().hex}",
+        route="moderations",
+    )
     try:
         call = await read_call(request, services.settings)
         results = await unless_left(
             request,
-            services.call_handler.results(call, serving.moderator, record, began_s=began_s),
+            services.call_handler.results(
+                call, serving.moderator, record, caller, began_s=began_s
+            ),
         )
     finally:
         await request.close()
         services.metrics.observe("total", (time.perf_counter() - began_s) * 1000)
     response = ModerationResponse(
-        id=f"modr-{uuid.uuid4().hex}", model=serving.card.id, results=results
+        id=caller.answer_id, model=serving.card.id, results=results
     )
     # Unset is left out (extras nobody asked for), null is kept (a probability that is not known).
-    return JSONResponse(response.model_dump(mode="json", exclude_unset=True))
+    return JSONResponse(
+        response.model_dump(mode="json", exclude_unset=True),
+        headers={POLICY_HEADER: caller.policy.version},
+    )

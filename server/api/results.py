@@ -8,7 +8,7 @@ better and breaks typed clients. What tells it apart is `category_applied_input_
 what was judged and stays empty, and `sightward.outcome` where that was asked for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ from server.api.schemas import (
     ConceptScore,
     FailedInput,
     Likeliest,
+    Listed,
     ModerationResult,
     RawScores,
     Recognised,
@@ -24,11 +25,14 @@ from server.api.schemas import (
     RiskDetail,
     TimingsMs,
 )
+from server.concepts.actions import Action, Decision, strictest_decision
 from server.concepts.endpoint_keys import key_results
-from server.concepts.policy import Action, Policy
+from server.concepts.own_concepts import NOTHING_FOUND, Findings
+from server.concepts.policy import Policy
+from server.concepts.policy_book import TenantPolicy
 from server.concepts.recognition import Recognition
 from server.concepts.taxonomy import Taxonomy
-from server.concepts.verdict import UNREAD, Outcome, Verdict
+from server.concepts.verdict import UNREAD, Outcome, Verdict, merge
 from server.moderator import ScoreSource
 
 Modality = Literal["text", "image"]
@@ -41,34 +45,48 @@ _NONE = "none"
 class Course:
     """How a result came about: its times, where its scores come from, how unlike a look-alike is.
 
-    `look_alike_bits` is the largest distance of several; None without a look-alike.
+    `look_alike_bits` is the largest distance of several; None without a look-alike. `fingerprints`
+    are the pictures'.
     """
 
     timings_ms: TimingsMs
     scores_from: frozenset[ScoreSource]
     look_alike_bits: int | None
+    fingerprints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a decision about one input is made of."""
+
+    verdict: Verdict
+    findings: Findings = NOTHING_FOUND
 
 
 @dataclass(frozen=True, slots=True)
 class ResultWriter:
-    """Writes results under one policy; `model_version` is what explains them."""
+    """Writes results under one policy; `model_version` is what explains them.
 
-    policy: Policy
+    A result stands for one input or for several: the worst scores, and the strictest action of all.
+    """
+
+    policy: TenantPolicy
     taxonomy: Taxonomy
     model_version: str
 
-    def action(self, verdict: Verdict) -> Action:
+    def action(self, parts: Iterable[Part]) -> Action:
         """What the policy says to do."""
-        return self.policy.decide(verdict).action
+        return _decision(self.policy.policy, parts).action
 
-    def plain(self, verdict: Verdict, modalities: Iterable[Modality]) -> ModerationResult:
+    def plain(self, parts: Sequence[Part], modalities: Iterable[Modality]) -> ModerationResult:
         """The result without extras. `modalities` are those of the inputs it stands for."""
         applied = sorted(set(modalities), reverse=True)
         # The plain shape has no review band to put the undetermined in.
-        two_outcomes = self.policy.model_copy(update={"undetermined": Action.BLOCK.value})
-        keys = key_results(verdict, two_outcomes)
+        two_outcomes = self.policy.policy.model_copy(update={"undetermined": Action.BLOCK.value})
+        decision = _decision(two_outcomes, parts)
+        keys = key_results(merge(part.verdict for part in parts), two_outcomes, decision)
         return ModerationResult(
-            flagged=two_outcomes.decide(verdict).flagged,
+            flagged=decision.flagged,
             categories={result.key.value: result.flagged for result in keys},
             category_scores={
                 result.key.value: float(result.flagged) if result.score is None else result.score
@@ -80,19 +98,20 @@ class ResultWriter:
         )
 
     def detailed(
-        self, verdict: Verdict, modalities: Iterable[Modality], course: Course
+        self, parts: Sequence[Part], modalities: Iterable[Modality], course: Course
     ) -> ModerationResult:
         """The result with everything known about it."""
-        detail = self.detail(verdict, course)
-        return self.plain(verdict, modalities).model_copy(update={"sightward": detail})
+        detail = self.detail(parts, course)
+        return self.plain(parts, modalities).model_copy(update={"sightward": detail})
 
-    def detail(self, verdict: Verdict, course: Course) -> ResultDetail:
-        """Everything known about a verdict, in our own words alone."""
+    def detail(self, parts: Sequence[Part], course: Course) -> ResultDetail:
+        """Everything known about inputs, in our own words alone."""
+        verdict = merge(part.verdict for part in parts)
         likeliest = sorted(verdict.concepts.items(), key=lambda item: item[1], reverse=True)
         return ResultDetail(
             outcome=verdict.outcome,
             p_unsafe=verdict.p_unsafe,
-            action=self.action(verdict),
+            action=self.action(parts),
             categories=dict(verdict.categories),
             concepts=[
                 ConceptScore(concept=name, category=self.taxonomy.category_of(name), score=score)
@@ -104,14 +123,43 @@ class ResultWriter:
             judged_by=sorted(verdict.judged_by),
             scores_from=sorted(course.scores_from),
             look_alike_bits=course.look_alike_bits,
+            own_concepts=_own_concepts(parts),
+            listed=_listed(parts),
+            fingerprints=list(course.fingerprints),
             model_version=self.model_version,
+            policy_version=self.policy.version,
             timings_ms=course.timings_ms,
         )
 
     def failed(self, error: ErrorObject) -> ModerationResult:
         """The result of an input that was refused: flagged, and saying why."""
-        failure = FailedInput(outcome=Outcome.UNDETERMINED, action=self.action(UNREAD), error=error)
-        return self.plain(UNREAD, ()).model_copy(update={"sightward": failure})
+        refused = (Part(UNREAD),)
+        failure = FailedInput(
+            outcome=Outcome.UNDETERMINED, action=self.action(refused), error=error
+        )
+        return self.plain(refused, ()).model_copy(update={"sightward": failure})
+
+
+def _decision(policy: Policy, parts: Iterable[Part]) -> Decision:
+    return strictest_decision(policy.decide(part.verdict, part.findings) for part in parts)
+
+
+def _own_concepts(parts: Sequence[Part]) -> dict[str, float | None]:
+    """The highest of each; None where one of the inputs got no answer about it."""
+    names = {name for part in parts for name in part.findings.own_concepts}
+    highest: dict[str, float | None] = {}
+    for name in sorted(names):
+        scores = [part.findings.own_concepts.get(name) for part in parts]
+        known = [score for score in scores if score is not None]
+        highest[name] = max(known) if len(known) == len(scores) else None
+    return highest
+
+
+def _listed(parts: Sequence[Part]) -> Listed | None:
+    """The list that an input is on: a block-list's before an allow-list's."""
+    matches = [part.findings.listed for part in parts if part.findings.listed is not None]
+    matches.sort(key=lambda match: match.list == "allow")
+    return Listed(list=matches[0].list, source=matches[0].source) if matches else None
 
 
 def _raw(verdict: Verdict) -> RawScores:

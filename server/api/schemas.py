@@ -19,7 +19,8 @@ from pydantic import (
 
 from server.api.errors import ErrorObject
 from server.api.json_body import is_unicode
-from server.concepts.policy import Action
+from server.concepts.actions import Action
+from server.concepts.own_concepts import ListName
 from server.concepts.risk import Risk
 from server.concepts.verdict import JudgedBy, Outcome
 from server.errors import InvalidFieldError
@@ -97,6 +98,9 @@ Input = Annotated[
 ]
 
 
+InputId = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(encodable)]
+
+
 class SightwardOptions(BaseModel):
     """What this service gives beyond the original's contract."""
 
@@ -104,6 +108,10 @@ class SightwardOptions(BaseModel):
 
     per_input: bool = Field(default=False, description="One result for each input, not one merged.")
     detail: bool = Field(default=False, description="Add `sightward` to every result.")
+    ids: Annotated[tuple[InputId, ...], Field(strict=False)] | None = Field(
+        default=None,
+        description="The caller's own names of the inputs, in their order, for the audit log.",
+    )
 
 
 class ModerationRequest(_Request):
@@ -161,6 +169,13 @@ class RawScores(BaseModel):
     recognised: Recognised | None
 
 
+class Listed(BaseModel):
+    """A list of known pictures that an input is on, and whose it is: `policy`, or a matcher's."""
+
+    list: ListName
+    source: str
+
+
 class TimingsMs(BaseModel):
     """Milliseconds: decoding and the model's answers (the slowest input's), and the whole call."""
 
@@ -175,6 +190,9 @@ class ResultDetail(BaseModel):
     `judged_by` tells whether the whole model judged or its safety head alone; a merged result may
     name both. `scores_from` tells when: now, together with an identical input, or before; or that
     they are those of a picture that looks alike, at a distance of `look_alike_bits` (PDQ).
+    `own_concepts` are the operator's, null where the model gave no answer. What is `listed` was
+    decided by that list, whatever the scores; if it is a block-list, no model was asked.
+    `fingerprints` are those of the pictures, by which lists and the audit log know them.
     """
 
     outcome: Outcome
@@ -188,7 +206,11 @@ class ResultDetail(BaseModel):
     judged_by: list[JudgedBy]
     scores_from: list[ScoreSource]
     look_alike_bits: int | None
+    own_concepts: dict[str, float | None]
+    listed: Listed | None
+    fingerprints: list[str]
     model_version: str
+    policy_version: str
     timings_ms: TimingsMs
 
 

@@ -9,6 +9,8 @@ from server.api.chat import ChatHandler
 from server.api.engine_host import EngineHost
 from server.api.lifecycle import Lifecycle
 from server.api.moderate import CallHandler
+from server.concepts.policy_watch import LivePolicies
+from server.record.audit_log import AuditLog
 from server.settings import Settings
 from server.telemetry import Metrics
 
@@ -23,6 +25,8 @@ class Services:
     engine_host: EngineHost
     call_handler: CallHandler
     chat_handler: ChatHandler
+    policies: LivePolicies
+    audit: AuditLog | None
 
 
 def get_services(request: Request) -> Services:

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_serializer, m
 from server.concepts.actions import Rule
 from server.concepts.calibration import FastPathCalibration
 from server.concepts.data_file import VERSION_HASH_CHARS, FrozenRecord, read_data_file
-from server.concepts.fast_path import SureBounds
+from server.concepts.fast_path import FastPathUse, SureBounds
 from server.concepts.hash_lists import HashLists
 from server.concepts.hint_rules import ChatRules, HintRules
 from server.concepts.own_concepts import ListMatch
@@ -137,6 +137,11 @@ class PolicyBook:
     def every(self) -> tuple[TenantPolicy, ...]:
         """The policy of everyone, then the tenants'."""
         return (self.default, *self.tenants.values())
+
+    @property
+    def fast_path(self) -> FastPathUse:
+        """For what a safety head alone may speak: one answer for all tenants."""
+        return self.default.policy.fast_path
 
     def sure_bounds(self, fitted: FastPathCalibration) -> SureBounds | None:
         """Where a safety head is sure enough under every tenant's policy; None: nowhere."""

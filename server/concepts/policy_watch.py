@@ -45,16 +45,19 @@ ChangeListener = Callable[[PolicyChange], None]
 class LivePolicies:
     """The policies of the file at `path`, or the shipped one. Used from one event loop.
 
-    `listeners` are called after every change, good or bad. Raises `DataFileError` when the file
-    can't be used at the start.
+    Raises `DataFileError` when the file can't be used at the start.
     """
 
-    def __init__(self, path: Path | None = None, *, listeners: tuple[ChangeListener, ...] = ()):
+    def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._listeners = listeners
+        self._listeners: list[ChangeListener] = []
         self.book = load_policy_book(path)
         self._seen = self._state()
         self._problems: tuple[str, ...] = ()
+
+    def listen(self, listener: ChangeListener) -> None:
+        """Have `listener` called after every change, good or bad."""
+        self._listeners.append(listener)
 
     def of(self, tenant: str) -> TenantPolicy:
         """The tenant's policy now. Take it once a call: the next may be another."""

@@ -44,7 +44,7 @@ class VerdictEntry(_Entry):
     key_id: str
     input: str
     caller_id: str | None
-    modality: Literal["text", "image"]
+    modality: Literal["text", "image"] | None
     fingerprint: str | None
     outcome: Outcome
     action: Action
@@ -59,7 +59,7 @@ class VerdictEntry(_Entry):
     listed: str | None
     error: str | None
     judged_by: tuple[str, ...]
-    source: str
+    source: str | None
     model_version: str
     policy_version: str
     engine_ms: float | None

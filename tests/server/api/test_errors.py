@@ -88,7 +88,7 @@ def test_image_and_request_errors_are_the_callers_and_each_has_its_own_code() ->
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "not_found"),
+        ("GET", "/nothing", 404, "not_found"),
         ("GET", "/v1/moderation", 404, "not_found"),
         ("POST", "/v1/moderations/", 404, "not_found"),
         ("GET", "/v1/moderations", 405, "method_not_allowed"),

@@ -100,6 +100,12 @@ async def test_detail_says_everything(
         "risk",
         "raw",
         "judged_by",
+        "own_concepts",
+        "listed",
+        "fingerprints",
+        "policy_version",
+        "scores_from",
+        "look_alike_bits",
         "model_version",
         "timings_ms",
     }
