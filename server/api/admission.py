@@ -112,15 +112,20 @@ class Turn:
         self._came: asyncio.Future[None] | None = None
         self._began_s: float | None = None
 
-    async def wait(self, *, patience_s: float | None = None) -> None:
-        """Return when it is this call's turn.
+    def ask(self, *, patience_s: float | None = None) -> bool:
+        """Whether it is this call's turn already; else it is in the queue, and may `wait`.
 
-        Raises `QueueFullError` at once when too many wait already, or when a turn is not to be
-        expected within `patience_s`.
+        Raises `QueueFullError` when too many wait already, or when a turn is not to be expected
+        within `patience_s`.
         """
         self._admission.enter(self, patience_s)
         if self._began_s is None:
             self._came = asyncio.get_running_loop().create_future()
+        return self._came is None
+
+    async def wait(self) -> None:
+        """Return when it is this call's turn, for which it has asked."""
+        if self._came is not None:
             await self._came
 
     def come(self) -> None:

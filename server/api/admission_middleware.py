@@ -68,6 +68,7 @@ class AdmissionMiddleware:
             await self._app(scope, body, send)
         finally:
             turn.end()
+            await body.close()
 
     async def _wait_for(
         self, turn: Turn, body: WaitingBody, patience_s: float | None
@@ -75,7 +76,8 @@ class AdmissionMiddleware:
         """Why the call is refused after all; None: its turn has come."""
         began_s = time.perf_counter()
         try:
-            await unless_ended(body.left(), turn.wait(patience_s=patience_s))
+            if not turn.ask(patience_s=patience_s):
+                await unless_ended(body.left(), turn.wait())
         except QueueFullError as error:
             return error
         self._metrics.observe("queue", (time.perf_counter() - began_s) * 1000)
