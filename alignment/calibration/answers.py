@@ -6,10 +6,11 @@ reading are those of the endpoint; only the scores stay raw.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from alignment.data.manifest import Example, ImageSet
+from server.concepts.head_score import head_p_unsafe, pooled
 from server.concepts.recognition import Recognition
 from server.moderator import Judgement, Moderator
 
@@ -39,11 +40,22 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """What the model said about an item; None is no answer."""
+    """What the model said about an item; None is no answer.
+
+    `p_unsafe` is what its words said, `head` the safety head's word (`server.concepts.head_score`),
+    None for a model without.
+    """
 
     item: Item
     p_unsafe: float | None
     recognition: Recognition | None
+    head: float | None = None
+
+    def pooled(self, head_share: float) -> "RawAnswer":
+        """The same answer with the head's share in `p_unsafe`."""
+        if self.p_unsafe is None:
+            return self
+        return replace(self, p_unsafe=pooled(self.p_unsafe, self.head, head_share))
 
 
 def picture_items(examples: Sequence[Example]) -> list[Item]:
@@ -104,7 +116,8 @@ async def ask_about(
         async with turns:
             verdict = (await _judge(moderator, images, item)).verdict
         on_answer()
-        return RawAnswer(item, verdict.p_unsafe, verdict.recognition)
+        head = None if verdict.risk is None else head_p_unsafe(verdict.risk)
+        return RawAnswer(item, verdict.p_unsafe, verdict.recognition, head)
 
     try:
         async with asyncio.TaskGroup() as group:

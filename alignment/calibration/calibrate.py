@@ -4,7 +4,7 @@ The test split is never fitted on: a calibration that has seen it would make its
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alignment.calibration.answers import (
@@ -43,20 +43,33 @@ REVISION = "1"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The model's raw answers, and which model gave them."""
+    """The model's raw answers, and which model gave them.
+
+    `head_share` is how much of the pictures' scores is the safety head's word.
+    """
 
     pictures: list[RawAnswer]
     words: list[RawAnswer]
     model_version: str
+    head_share: float = 0.0
+
+    def pooled(self, head_share: float) -> "Asked":
+        """The same answers with the head's share in those about pictures."""
+        pictures = [answer.pooled(head_share) for answer in self.pictures]
+        return replace(self, pictures=pictures, head_share=head_share)
 
 
 @dataclass(frozen=True, slots=True)
 class ModalityFit:
-    """The fits of one kind of input; None where the model recognises nothing."""
+    """The fits of one kind of input; None where the model recognises nothing.
+
+    `head_share` is the safety head's in the answers that were fitted on.
+    """
 
     judgement: GroupFit[JudgementCalibration]
     categories: GroupFit[NamesCalibration] | None
     concepts: GroupFit[NamesCalibration] | None
+    head_share: float = 0.0
 
     @property
     def groups(self) -> "tuple[GroupFit[JudgementCalibration] | GroupFit[NamesCalibration], ...]":
@@ -68,6 +81,7 @@ class ModalityFit:
     def values(self) -> ModalityCalibration:
         """What the server applies."""
         return ModalityCalibration(
+            head_share=self.head_share,
             judgement=self.judgement.values,
             categories=self.categories.values if self.categories else NamesCalibration(),
             concepts=self.concepts.values if self.concepts else NamesCalibration(),
@@ -131,6 +145,7 @@ def fit_all(asked: Asked, settings: FitSettings) -> CalibrationFit:
             fit_judgement_group("pictures.judgement", asked.pictures, settings),
             fit_names_group("pictures.categories", "categories", asked.pictures, settings),
             fit_names_group("pictures.concepts", "concepts", asked.pictures, settings),
+            head_share=asked.head_share,
         ),
         words=None
         if not asked.words

@@ -33,7 +33,8 @@ from server.concepts.calibration import (
     FittedFastPath,
     JudgementCalibration,
 )
-from server.concepts.fast_path import SureBounds, raw_p_unsafe
+from server.concepts.fast_path import SureBounds
+from server.concepts.head_score import head_p_unsafe
 from server.errors import NoFastPathError
 
 _ASKED_AT_ONCE = 16
@@ -103,7 +104,7 @@ async def ask_head(
     async def ask(example: Example) -> float | None:
         async with turns:
             reading = await reader.read(await asyncio.to_thread(images.open, example))
-        return raw_p_unsafe(reading.risk) if reading.is_usable else None
+        return head_p_unsafe(reading.risk) if reading.is_usable else None
 
     examples = [item.content for item in items if isinstance(item.content, Example)]
     try:

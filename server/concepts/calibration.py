@@ -87,8 +87,13 @@ class NamesCalibration(FrozenRecord):
 
 
 class ModalityCalibration(FrozenRecord):
-    """What is calibrated of one kind of input."""
+    """What is calibrated of one kind of input.
 
+    `head_share` is how much of the judgement is a safety head's word, before it is calibrated
+    (`server.concepts.head_score`); 0, the words' alone.
+    """
+
+    head_share: Probability = 0.0
     judgement: JudgementCalibration = JudgementCalibration()
     categories: NamesCalibration = NamesCalibration()
     concepts: NamesCalibration = NamesCalibration()
@@ -185,9 +190,12 @@ class Calibration(VersionedRecord):
     def versioned_content(self) -> dict[str, Any]:
         """Everything that changes an answer; not how it was found."""
         content = self.model_dump(mode="json", exclude={"fitted": True, "fast_path": {"fitted"}})
+        # A file without these keeps the version that it had before there were any.
         if content["fast_path"] is None:
-            # A file without one keeps the version that it had before there were any.
             del content["fast_path"]
+        for modality in (content["pictures"], content["words"]):
+            if modality["head_share"] == 0.0:
+                del modality["head_share"]
         return content
 
     def require_fit(

@@ -1,15 +1,15 @@
 """The fast path: what a safety head alone [S2] says of a picture, and when that is enough.
 
-A head with a learned query needs no language model. Its levels and its types answer one question
-twice, clean or not, so the score is the mean of both in logits; calibration makes a probability of
-it and says from where on the head is sure. What it is not sure of, or says nothing usable about, is
-judged by the whole model.
+A head with a learned query needs no language model. Calibration makes a probability of its score
+(`server.concepts.head_score`) and says from where on the head is sure. What it is not sure of, or
+says nothing usable about, is judged by the whole model.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-from server.concepts.calibration import JudgementCalibration, logit, sigmoid
+from server.concepts.calibration import JudgementCalibration
+from server.concepts.head_score import head_p_unsafe
 from server.concepts.recognition import Recognition
 from server.concepts.risk import CLEAN, Risk
 from server.concepts.verdict import UNSAFE_AT, Outcome, RawScores, Verdict, scores
@@ -53,11 +53,6 @@ class SureBounds:
         )
 
 
-def raw_p_unsafe(risk: Risk) -> float:
-    """P(unsafe) as the head has it, in [0, 1]: not clean by level and by type, mean of logits."""
-    return sigmoid((logit(risk.at_least(1)) + logit(1.0 - risk.types[CLEAN])) / 2)
-
-
 def recognised(risk: Risk, concepts: dict[str, float], no_concept: float) -> Recognition:
     """The head's types and concepts as what a picture shows; "clean" is no category."""
     categories = {name: share for name, share in risk.types.items() if name != CLEAN}
@@ -71,7 +66,7 @@ def fast_verdict(reading: FastReading, judgement: JudgementCalibration) -> Verdi
     """
     if not reading.is_usable:
         return None
-    said = raw_p_unsafe(reading.risk)
+    said = head_p_unsafe(reading.risk)
     p_unsafe = judgement.apply(said)
     seen = reading.recognition
     return Verdict(

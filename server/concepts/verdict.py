@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from server.concepts.calibration import RAW, ModalityCalibration
+from server.concepts.head_score import head_p_unsafe, pooled
 from server.concepts.recognition import Recognition
 from server.concepts.risk import Risk, distinct, worst
 
@@ -55,8 +56,9 @@ class Verdict:
     part could not be judged: a lenient policy may allow the one and must not allow the other.
     `has_unjudged_part` says the same of parts about which no safety head spoke either.
     `recognition` is what the scores were made of, independent of the judgement. `raw` is what both
-    were before they were calibrated, None where nothing was. `risk` is what a safety head said,
-    beside the judgement and without a say in it; None without a head or a usable answer from it.
+    were before they were calibrated, None where nothing was. `risk` is what a safety head said
+    beside the judgement, in which it has the calibration's `head_share`; None without a head or a
+    usable answer from it.
     `risk_parts` are the different risks that a merge made `risk` of: a policy may treat types
     unlike, and one risk names only the riskiest part's.
     `judged_by` names the path of each part: both after a merge of such, none if nothing was asked.
@@ -151,8 +153,9 @@ def verdict_of(
     """The verdict from the yes/no readings of one input, what was recognised in it, and its risk.
 
     A reading below `min_answer_mass` is no answer and has no say in `p_unsafe`, which is the mean
-    over the others; with none left the outcome is undetermined. That mean and what was recognised
-    are calibrated before anything is made of them. An unusable recognition or risk is left out.
+    over the others; with none left the outcome is undetermined. That mean, pooled with the risk
+    where the calibration gives it a share, and what was recognised are calibrated before anything
+    is made of them. An unusable recognition or risk is left out.
     Raises `ValueError` without readings.
     """
     if not readings:
@@ -172,7 +175,8 @@ def verdict_of(
         return Verdict(
             Outcome.UNDETERMINED, None, answer_mass, recognition=usable, raw=raw, risk=known_risk
         )
-    p_unsafe = calibration.judgement.apply(said)
+    head = None if known_risk is None else head_p_unsafe(known_risk)
+    p_unsafe = calibration.judgement.apply(pooled(said, head, calibration.head_share))
     return Verdict(
         outcome=Outcome.UNSAFE if p_unsafe >= UNSAFE_AT else Outcome.SAFE,
         p_unsafe=p_unsafe,
@@ -224,7 +228,8 @@ def merge(verdicts: Iterable[Verdict]) -> Verdict:
         has_unjudged_part=any(part.has_unjudged_part for part in parts),
         recognition=most_unsafe.recognition,
         raw=most_unsafe.raw,
-        risk=worst(part.risk for part in parts if part.risk is not None),
+        # Of the parts' own risks: a merged one is riskier than any, and would hide later types.
+        risk=worst(risk for part in parts for risk in part.risk_parts),
         risk_parts=distinct(risk for part in parts for risk in part.risk_parts),
         judged_by=frozenset(judge for part in parts for judge in part.judged_by),
     )

@@ -28,6 +28,7 @@ from server.concepts.calibration import (
 )
 from server.concepts.probes import load_probes
 from server.concepts.recognition import Recognition
+from server.concepts.risk import CLEAN, Risk
 from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Answer, ModelCard, Question
 from server.engine.stub import StubEngine
@@ -206,6 +207,28 @@ async def test_an_oversure_model_is_made_as_sure_as_it_is_right(
         await Moderator(served, load_probes()).judge_image(Image.new("RGB", (8, 8), (3, 0, 0)))
     ).verdict
     assert verdict.p_unsafe == judgement.values.apply(0.99)
+
+
+async def test_a_head_that_is_right_where_words_are_not_makes_the_fit_better(
+    images: ImageSet,
+) -> None:
+    def with_head(question: Question) -> Answer:
+        answer = oversure(question)
+        if question.image is None:
+            return answer
+        p = 0.95 if question.image.getpixel((0, 0))[0] % 3 == 0 else 0.05
+        types = dict.fromkeys(TAXONOMY.category_names, 0.0) | {"Hate": p, CLEAN: 1 - p}
+        return replace(answer, risk=Risk((1 - p, p, 0.0, 0.0), types))
+
+    train = fitting_split(images, "train")
+    asked = await ask(train, engine(with_head))
+    alone, both = fit_all(asked, SETTINGS), fit_all(asked.pooled(0.6), SETTINGS)
+
+    assert both.pictures.judgement.after.log_loss < alone.pictures.judgement.after.log_loss
+    assert both.pictures.values.head_share == 0.6
+    assert alone.pictures.values.head_share == 0.0
+    assert both.words is not None
+    assert both.words.values.head_share == 0.0
 
 
 async def test_a_model_that_recognises_nothing_is_calibrated_on_its_judgement(

@@ -21,7 +21,8 @@ from alignment.calibration.fast_path_table import fast_path_table
 from alignment.calibration.groups import FitSettings
 from alignment.data.manifest import read_image_set
 from server.concepts.calibration import FastPathCalibration, JudgementCalibration
-from server.concepts.fast_path import FastReading, raw_p_unsafe
+from server.concepts.fast_path import FastReading
+from server.concepts.head_score import head_p_unsafe
 from server.concepts.risk import CLEAN, Risk
 from server.errors import NoFastPathError
 
@@ -199,7 +200,7 @@ async def test_the_head_is_asked_about_pictures_alone_and_let_go(tmp_path: Path)
     assert said is not None
     assert said.head == "head"
     assert said.p_unsafe[0] is None
-    assert said.p_unsafe[1:] == pytest.approx([raw_p_unsafe(says(p).risk) for p in (0.2, 0.8)])
+    assert said.p_unsafe[1:] == pytest.approx([head_p_unsafe(says(p).risk) for p in (0.2, 0.8)])
     assert reader.is_closed
 
 

@@ -13,9 +13,9 @@ from server.concepts.fast_path import (
     FastReading,
     SureBounds,
     fast_verdict,
-    raw_p_unsafe,
     recognised,
 )
+from server.concepts.head_score import head_p_unsafe
 from server.concepts.policy import Policy, default_policy
 from server.concepts.recognition import Recognition
 from server.concepts.risk import CLEAN, Risk
@@ -42,12 +42,12 @@ def policy(**fields: object) -> Policy:
     [(0.5, 0.5, 0.5), (0.9, 0.9, 0.9), (0.9, 0.1, 0.5), (0.8, 0.5, 2 / 3), (1.0, 1.0, 1.0)],
 )
 def test_level_and_type_have_the_same_say(level: float, type_: float, expected: float) -> None:
-    assert raw_p_unsafe(risk(level, type_)) == pytest.approx(expected, abs=1e-6)
+    assert head_p_unsafe(risk(level, type_)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_share_that_rounding_lifts_above_one_does_no_harm() -> None:
     over = Risk((1.001, 0.0, 0.0, 0.0), {"Hate": 0.0, CLEAN: 1.001})
-    assert 0.0 < raw_p_unsafe(over) < 1e-6
+    assert 0.0 < head_p_unsafe(over) < 1e-6
 
 
 def test_the_head_alone_gives_a_whole_verdict() -> None:

@@ -283,6 +283,24 @@ def test_a_risk_survives_a_judgement_that_failed() -> None:
     assert verdict.risk == sound
 
 
+def test_the_riskiest_part_names_the_type_however_many_steps_a_merge_takes() -> None:
+    """Two merged risks are together riskier than either, and must not pass for one part's."""
+    named = [
+        Risk(levels, {"Hate": 0.0, "Violence": 0.0, "Shocking": 0.0, CLEAN: 0.0} | {name: 1.0})
+        for name, levels in (
+            ("Hate", (0.0, 1.0, 0.0, 0.0)),
+            ("Violence", (0.5, 0.0, 0.0, 0.5)),
+            ("Shocking", (0.0, 0.2, 0.8, 0.0)),
+        )
+    ]
+    a, b, c = (replace(SAFE, risk=risk) for risk in named)
+    in_steps = merge([merge([a, b]), c]).risk
+
+    assert in_steps == merge([a, b, c]).risk
+    assert in_steps is not None
+    assert in_steps.type == "Shocking"
+
+
 def test_merged_verdicts_keep_the_worst_risk_that_is_known() -> None:
     sound = Risk((0.0, 0.0, 0.0, 1.0), {"Hate": 1.0, CLEAN: 0.0})
 
