@@ -419,6 +419,15 @@ class QueueFullError(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimitError(RequestError):
+    """The key made its calls already; `retry_after_s` is when it may make the next."""
+
+    def __init__(self, limit: str, retry_after_s: float) -> None:
+        super().__init__(f"more than {limit}")
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
 class DeadlineError(SightwardError):
     """The caller's own deadline, or the server's, passed before there was an answer."""
 

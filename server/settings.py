@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     IPvAnyNetwork,
     SecretStr,
@@ -16,6 +17,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.api.keys import KeyEntry, key_from_environment
+from server.api.rate_limit_terms import checked_limits
 from server.errors import SettingsError
 from server.ingest.fetch_rules import FetchRules, host_entry
 from server.ingest.limits import ImageLimits
@@ -85,6 +87,11 @@ class Settings(BaseSettings):
     """Calls for the model that are worked on at once, their bodies in memory."""
     max_waiting_calls: int = Field(default=256, ge=0)
     """Calls that wait for their turn, unread; any more are refused with a time to come back."""
+    rate_limit: Annotated[str | None, AfterValidator(checked_limits)] = None
+    """What each key may call, e.g. 600/minute, or 10/second; 5000/day. Without keys: each address.
+
+    Counted in Redis if one is configured, so that replicas share it; else in each process.
+    """
     request_timeout_s: float | None = Field(default=None, gt=0)
     """From a request to its answer's first byte; a caller's x-request-timeout may be shorter."""
     max_inputs: int = Field(default=64, ge=1)

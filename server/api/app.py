@@ -36,6 +36,8 @@ from server.api.record_keeping import (
     records_kept,
 )
 from server.api.recording import Recorder
+from server.api.rate_limit_middleware import RateLimitMiddleware
+from server.api.rate_limits import RateLimits
 from server.api.services import Services
 from server.cache.opening import open_cache
 from server.cascade import FastReader, open_fast_path
@@ -68,6 +70,13 @@ def _calibration(settings: Settings, probes: ProbeSet) -> CalibrationChoice:
     except CalibrationMismatchError as error:
         raise DataFileError(settings.calibration, (str(error),)) from error
     return calibration
+
+
+def _rate_limits(settings: Settings) -> RateLimits:
+    redis_url = settings.redis_url
+    return RateLimits(
+        settings.rate_limit, redis_url=None if redis_url is None else redis_url.get_secret_value()
+    )
 
 
 def _fast_path_opener(
@@ -113,6 +122,7 @@ def create_app(
     policies = open_policies(settings, metrics.registry)
     matchers = open_matchers(settings)
     audit, kept = open_audit_log(settings, metrics.registry), open_kept_images(settings)
+    rate_limits = _rate_limits(settings)
     lifecycle = Lifecycle()
     make_engine = engine if callable(engine) else lambda: engine
 
@@ -152,6 +162,7 @@ def create_app(
             if cache is not None:
                 await cache.close()
             await asyncio.to_thread(decode_pool.close)
+            await rate_limits.close()
             if fetcher is not None:
                 await fetcher.close()
 
@@ -182,6 +193,7 @@ def create_app(
         paths=_WORK_PATHS,
     )
     app.add_middleware(DeadlineMiddleware, limit_s=settings.request_timeout_s)
+    app.add_middleware(RateLimitMiddleware, limits=rate_limits, metrics=metrics, paths=_WORK_PATHS)
     app.add_middleware(
         ApiKeyMiddleware,
         keys=keys,

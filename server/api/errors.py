@@ -251,6 +251,12 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
             "The server has as much work as it takes; come back in {retry_after_s:.1f} s.",
             RATE_LIMIT,
         ),
+        errors.RateLimitError: ErrorRule(
+            429,
+            "rate_limit_exceeded",
+            "This key may make {limit} calls; come back in {retry_after_s:.1f} s.",
+            RATE_LIMIT,
+        ),
         errors.DeadlineError: ErrorRule(
             504, "deadline_exceeded", "There was no answer within {timeout_s:g} s.", SERVER_ERROR
         ),

@@ -16,8 +16,17 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from server.api.rate_limit_terms import checked_limits
 from server.errors import DataFileError
 
 Scope = Literal["moderate", "admin", "metrics"]
@@ -56,7 +65,7 @@ class KeyEntry(BaseModel):
     tenant: Name = DEFAULT_TENANT
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] = ("moderate",)
     expires_at: AwareDatetime | None = None
-    rate_limit: str | None = None
+    rate_limit: Annotated[str | None, AfterValidator(checked_limits)] = None
     """Instead of the server's own, e.g. ``600/minute``."""
 
     @property
