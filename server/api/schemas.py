@@ -45,7 +45,7 @@ class _Request(BaseModel):
 
 
 class ImageUrl(_Request):
-    """Where the picture is: a base64 data URL."""
+    """Where the picture is: a base64 data URL, or one of the web where this server fetches any."""
 
     url: Text
 
