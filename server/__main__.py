@@ -11,18 +11,19 @@ from cyclopts import App, Parameter
 from server.api.app import create_app
 from server.api.key_command import keys
 from server.audit.command import audit_dataset
+from server.draining_server import DrainingServer
 from server.errors import AuditLogError, DataFileError, SettingsError
 from server.policy_command import policy_app
 from server.record.command import audit, export_reviews
 from server.serving_engine import make_engine as _make_engine
 from server.serving_engine import make_fast_reader as _make_fast_reader
+from server.serving_engine import startup_check as _startup_check
 from server.settings import Settings, read_settings
 from server.telemetry import configure_logging, quiet_libraries
 from server.vlm.references import Reference
 
 _EXIT_BAD_SETTINGS = 2
 _EXIT_ENGINE_FAILED = 3
-_DRAIN_TIMEOUT_S = 30
 
 app = App(name="sightward", help="Moderation of pictures and texts by a vision-language model.")
 app.command(audit_dataset)
@@ -89,7 +90,7 @@ def serve(
 
 
 def _serve(settings: Settings) -> bool:
-    """Serve until told to stop; False if it ended because the engine could not start."""
+    """Serve until told to stop; False if it ended because no engine can be kept alive."""
     has_engine = True
 
     def stop_without_engine() -> None:
@@ -98,21 +99,23 @@ def _serve(settings: Settings) -> bool:
         has_engine = False
         server.should_exit = True
 
-    server = uvicorn.Server(
+    service = create_app(
+        settings,
+        engine=lambda: _make_engine(settings),
+        fast_reader=lambda: _make_fast_reader(settings),
+        startup_check=_startup_check(settings),
+        on_engine_failure=stop_without_engine,
+    )
+    server = DrainingServer(
         uvicorn.Config(
-            create_app(
-                settings,
-                engine=lambda: _make_engine(settings),
-                fast_reader=lambda: _make_fast_reader(settings),
-                on_engine_failure=stop_without_engine,
-            ),
+            service,
             host=settings.host,
             port=settings.port,
             log_level="warning",
             access_log=False,  # we write one line a request ourselves
             server_header=False,
-            timeout_graceful_shutdown=_DRAIN_TIMEOUT_S,
-        )
+        ),
+        service.state.drain,
     )
     server.run()
     return has_engine
@@ -121,8 +124,8 @@ def _serve(settings: Settings) -> bool:
 def main() -> None:
     """The console script."""
     quiet_libraries()
-    # Uvicorn drains and then raises the signal again, which would end the process by it: whoever
-    # asked us to stop would read a clean end as a death.
+    # Until something is served a signal ends the process at once, and whoever sent it must not read
+    # that as a death.
     for stop_signal in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop_signal, lambda *_: sys.exit(0))
     app()

@@ -18,6 +18,7 @@ from server.engine.model_requirements import (
 from server.engine.protocol import Engine
 from server.errors import EngineStartError, NoFastPathError
 from server.settings import Settings
+from server.startup_check import StartupCheck, check_judged_right, check_readable
 from server.vlm.references import reference_files, reference_named, spec_of
 
 # As vLLM serves; transformers' own float32 would take twice the memory.
@@ -78,6 +79,16 @@ def make_fast_reader(settings: Settings) -> FastReader:
     from server.vlm.fast_reader import BatchedReader
 
     return BatchedReader(load_fast_path_model(checkpoint))
+
+
+def startup_check(settings: Settings) -> StartupCheck:
+    """What the served model must pass before anyone asks it.
+
+    The reference model is known to judge the drawn pictures rightly; of any other, and of one with
+    somebody's adapter on it, no more is known than that an answer can be read.
+    """
+    is_ours = reference_named(resolve(_spec(settings)).spec) is not None
+    return check_judged_right if is_ours and settings.adapter is None else check_readable
 
 
 def _spec(settings: Settings) -> str:

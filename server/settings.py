@@ -122,6 +122,13 @@ class Settings(BaseSettings):
     decode_threads: int = Field(default=2, ge=1, le=64)
     readiness_timeout_s: float = Field(default=10.0, gt=0)
 
+    engine_max_failures: int = Field(default=5, ge=0)
+    """After so many deaths of the engine in a row the process ends, for its supervisor to act."""
+    drain_notice_s: float = Field(default=0.0, ge=0)
+    """How long a server told to stop goes on listening, so that load balancers see it leave."""
+    drain_grace_s: float = Field(default=30.0, ge=0)
+    """How long after that what runs may take; then it is cut off."""
+
     redis_url: SecretStr | None = None
     """The Redis or Valkey that replicas share, e.g. rediss://user:password@host:6379/0."""
     cache: Literal["off", "memory", "redis"] = "memory"

@@ -19,7 +19,9 @@ from server.api.admission_middleware import AdmissionMiddleware
 from server.api.assessing import Assessor
 from server.api.chat import ChatHandler
 from server.api.deadline import DeadlineMiddleware
-from server.api.engine_host import EngineHost, FastPathOpener
+from server.api.drain import Drain, DrainMiddleware
+from server.api.engine_host import EngineHost, RestartRules
+from server.api.engine_session import EngineRecipe, FastPathOpener
 from server.api.errors import install_error_handlers
 from server.api.judging import InputHandler
 from server.api.key_middleware import ApiKeyMiddleware, guarded_paths
@@ -50,6 +52,7 @@ from server.errors import CalibrationMismatchError, DataFileError, SightwardErro
 from server.ingest.fetch import ImageFetcher
 from server.ingest.pool import DecodePool
 from server.settings import Settings
+from server.startup_check import StartupCheck
 from server.telemetry import Metrics
 
 _WORK_PATHS = ("/v1/moderations", "/v1/chat/completions")
@@ -104,15 +107,18 @@ def create_app(
     *,
     engine: Engine | Callable[[], Engine],
     fast_reader: Callable[[], FastReader] | None = None,
+    startup_check: StartupCheck | None = None,
     on_engine_failure: Callable[[], None] = _ignore_failure,
 ) -> FastAPI:
     """The service on `engine`, or on the one that `engine()` makes (in a thread: it may be slow).
 
     The engine starts in the background when the app does, and stops with it. `fast_reader` makes
-    what reads pictures without it, where the policy wants that. `on_engine_failure` is called once
-    if it can't start. Raises `DataFileError` when the settings name an unusable probe, policy,
-    calibration or key file, `AuditLogError` for an audit log that can't be opened, and
-    `SettingsError` for a matcher that can't be imported.
+    what reads pictures without it, where the policy wants that. `startup_check` is what a started
+    engine must pass before it is asked by anyone. `on_engine_failure` is called once if it can't
+    start, or died too often. Whoever ends the process drains it first, by `app.state.drain`. Raises
+    `DataFileError` when the settings name an unusable probe, policy, calibration or key file,
+    `AuditLogError` for an audit log that can't be opened, and `SettingsError` for a matcher that
+    can't be imported.
     """
     probes = load_probes(settings.probes)
     calibration = _calibration(settings, probes)
@@ -124,19 +130,26 @@ def create_app(
     audit, kept = open_audit_log(settings, metrics.registry), open_kept_images(settings)
     rate_limits = _rate_limits(settings)
     lifecycle = Lifecycle()
+    metrics.show_phase(lambda: lifecycle.phase)
+    drain = Drain(lifecycle, notice_s=settings.drain_notice_s, grace_s=settings.drain_grace_s)
     make_engine = engine if callable(engine) else lambda: engine
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         decode_pool = DecodePool(settings.image_limits(), workers=settings.decode_threads)
         engine_host = EngineHost(
-            make_engine,
-            probes,
+            EngineRecipe(
+                make_engine,
+                probes,
+                calibration=calibration,
+                open_fast_path=_fast_path_opener(policies, fast_reader),
+                check=startup_check,
+            ),
             lifecycle=lifecycle,
+            metrics=metrics,
             on_failure=on_engine_failure,
             readiness_timeout_s=settings.readiness_timeout_s,
-            calibration=calibration,
-            open_fast_path=_fast_path_opener(policies, fast_reader),
+            rules=RestartRules(max_failures=settings.engine_max_failures),
         )
         fetch_rules = settings.fetch_rules()
         fetcher = None if fetch_rules is None else ImageFetcher(fetch_rules)
@@ -199,5 +212,7 @@ def create_app(
         keys=keys,
         guarded=guarded_paths(with_metrics=settings.metrics_need_key),
     )
+    app.add_middleware(DrainMiddleware, drain=drain)
     app.add_middleware(RecordMiddleware, metrics=metrics)
+    app.state.drain = drain
     return app

@@ -1,152 +1,166 @@
-"""Starts the engine behind a server that already listens, and stops it at the end.
+"""Keeps an engine alive behind a server that already listens.
 
-Loading takes seconds to minutes. Meanwhile the process is alive and says so, moderation calls get a
-503 with a time to come back, and an orchestrator sees the truth on ``/readyz``.
+While it loads the process is alive and says so, moderation calls get a 503 with a time to come
+back, and an orchestrator sees the truth on ``/readyz``. An engine that dies is seen at once: its
+calls end with a 503, it is released and started again, ever more patiently. One that can't be
+started at all, or that dies again and again, is reported, so that the process may end and its
+supervisor take over.
 """
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
+from server.api.engine_session import EngineRecipe, EngineSession, Serving, open_session
 from server.api.lifecycle import Lifecycle, Phase
-from server.cascade import FastPath
-from server.concepts.calibration import Calibration, CalibrationChoice
-from server.concepts.probes import ProbeSet
-from server.engine.conversation import Writer
-from server.engine.protocol import Engine, ModelCard
 from server.errors import EngineUnavailableError, SightwardError
-from server.moderator import Moderator, chosen_calibration
+from server.telemetry import Metrics
 
 _log = structlog.get_logger("server")
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """A started engine and what was built on it; `writer` is None for one that can't write."""
+class RestartRules:
+    """How often and how patiently a dead engine is started again.
 
-    card: ModelCard
-    moderator: Moderator
-    writer: Writer | None
-    since_unix_s: int
+    Up to `max_failures` in a row, deaths and failed starts alike; the pause doubles from
+    `first_pause_s` to `max_pause_s`. An engine that lived for `stable_s` starts a new row.
+    """
 
+    max_failures: int = 5
+    first_pause_s: float = 1.0
+    max_pause_s: float = 30.0
+    stable_s: float = 300.0
 
-FastPathOpener = Callable[[Calibration | None], Awaitable[FastPath]]
-"""Opens the fast path of a model with that calibration."""
+    def pause_s(self, failures: int) -> float:
+        """How long to wait after so many failures in a row, before the next start."""
+        return min(self.max_pause_s, self.first_pause_s * 2.0 ** (failures - 1))
 
 
 class EngineHost:
-    """Owns one engine from `start` to `stop`.
+    """Owns one engine at a time from `start` to `stop`.
 
-    `make_engine` may be slow (it is called in a thread); `on_failure` is called once if the engine
-    can't be made or started, after the reason was logged. `probes` are the questions it is asked,
-    `calibration` is what is made of the answers. `open_fast_path` is None where the policy wants no
-    fast path; where it fails, the reason is logged and the whole model judges everything.
+    `on_failure` is called once when no engine will be started any more, after the reason was
+    logged: the first one could not be, or too many failed in a row. `pause` waits for seconds.
     """
 
     def __init__(
         self,
-        make_engine: Callable[[], Engine],
-        probes: ProbeSet,
+        recipe: EngineRecipe,
         *,
         lifecycle: Lifecycle,
+        metrics: Metrics,
         on_failure: Callable[[], None],
         readiness_timeout_s: float,
-        calibration: CalibrationChoice = "own",
-        open_fast_path: FastPathOpener | None = None,
+        rules: RestartRules | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._make_engine = make_engine
-        self._probes = probes
+        self._recipe = recipe
         self._lifecycle = lifecycle
+        self._metrics = metrics
         self._on_failure = on_failure
         self._readiness_timeout_s = readiness_timeout_s
-        self._calibration = calibration
-        self._open_fast_path = open_fast_path
-        self._fast_path: FastPath | None = None
-        self._engine: Engine | None = None
-        self._serving: Serving | None = None
-        self._starting: asyncio.Task[None] | None = None
+        self._rules = rules or RestartRules()
+        self._pause = pause
+        self._clock = clock
+        self._session: EngineSession | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._has_settled = asyncio.Event()
 
     def start(self) -> None:
         """Begin loading; returns at once."""
-        self._starting = asyncio.create_task(self._start(), name="engine-start")
-
-    async def _start(self) -> None:
-        began_s = time.monotonic()
-        try:
-            self._engine = await asyncio.to_thread(self._make_engine)
-            await self._engine.start()
-            calibration = chosen_calibration(self._calibration, self._engine.card)
-            self._fast_path = await self._fast_path_with(calibration)
-            moderator = Moderator(
-                self._engine,
-                self._probes,
-                calibration="none" if calibration is None else calibration,
-                fast_path=self._fast_path,
-            )
-        except Exception as error:
-            # Whatever it was, a server without an engine must say so and not die silently.
-            self._lifecycle.engine_is(Phase.FAILED)
-            # What we raise on purpose explains itself; anything else needs its traceback.
-            unexpected = None if isinstance(error, SightwardError) else error
-            _log.error("engine failed to start", error=str(error), exc_info=unexpected)
-            self._on_failure()
-            return
-        writer = self._engine if isinstance(self._engine, Writer) else None
-        self._serving = Serving(self._engine.card, moderator, writer, since_unix_s=int(time.time()))
-        self._lifecycle.engine_is(Phase.READY)
-        _log.info(
-            "engine ready",
-            model_version=moderator.model_version,
-            seconds=round(time.monotonic() - began_s, 1),
-        )
-
-    async def _fast_path_with(self, calibration: Calibration | None) -> FastPath | None:
-        if self._open_fast_path is None:
-            return None
-        try:
-            return await self._open_fast_path(calibration)
-        except Exception as error:
-            # Slower than the operator wanted is better than not at all.
-            unexpected = None if isinstance(error, SightwardError) else error
-            _log.warning("every picture is judged in full", reason=str(error), exc_info=unexpected)
-            return None
+        self._keeping = asyncio.create_task(self._keep_alive(), name="engine-host")
 
     async def settled(self) -> None:
-        """Wait until loading has ended, well or badly."""
-        if self._starting is not None:
-            await asyncio.wait([self._starting])
+        """Wait until the first loading has ended, well or badly."""
+        if self._keeping is not None:
+            await self._has_settled.wait()
 
     async def stop(self) -> None:
         """Give up loading, or stop the engine; afterwards nothing is answered."""
-        self._serving = None
-        if self._starting is not None:
-            self._starting.cancel()
+        if self._keeping is not None:
+            self._keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._starting
-        if self._fast_path is not None:
-            await self._fast_path.close()
-        if self._engine is not None:
-            await self._engine.stop()
+                await self._keeping
+        await self._close()
 
     @property
     def serving(self) -> Serving:
-        """What answers; raises what the lifecycle refuses new work with."""
-        self._lifecycle.require_open()
-        if self._serving is None:
+        """What answers; raises the `EngineUnavailableError` that says why nothing does."""
+        self._lifecycle.require_engine()
+        if self._session is None:
             raise EngineUnavailableError("the engine was stopped")
-        return self._serving
+        return self._session.serving
 
     async def require_ready(self) -> None:
-        """Return if the engine answers a probe now; raises `EngineUnavailableError` if not."""
-        _ = self.serving
+        """Return if new work is taken and the engine answers a probe now.
+
+        Raises what the lifecycle refuses work with, and `EngineUnavailableError`.
+        """
+        self._lifecycle.require_open()
         try:
             async with asyncio.timeout(self._readiness_timeout_s):
-                is_ready = self._engine is not None and await self._engine.ready()
+                is_ready = self._session is not None and await self._session.ready()
         except TimeoutError as error:
             raise EngineUnavailableError("the engine does not answer in time") from error
         if not is_ready:
             raise EngineUnavailableError("the engine does not answer")
+
+    async def _keep_alive(self) -> None:
+        failures = 0
+        while True:
+            if await self._open():
+                began_s = self._clock()
+                await self._wait_for_death()
+                if self._clock() - began_s >= self._rules.stable_s:
+                    failures = 0
+            failures += 1
+            if not self._has_settled.is_set() or failures > self._rules.max_failures:
+                self._lifecycle.engine_is(Phase.FAILED)
+                self._has_settled.set()
+                self._on_failure()
+                return
+            # Spread, so that replicas that died together don't load together.
+            pause_s = self._rules.pause_s(failures) * random.uniform(0.8, 1.2)  # noqa: S311
+            _log.info("engine to be started again", failures=failures, pause_s=round(pause_s, 1))
+            await self._pause(pause_s)
+
+    async def _open(self) -> bool:
+        """Start an engine; False when it can't be, after the reason was logged."""
+        began_s = time.monotonic()
+        try:
+            self._session = await open_session(self._recipe)
+        except Exception as error:
+            # Whatever it was, a server without an engine must say so and not die silently. What we
+            # raise on purpose explains itself; anything else needs its traceback.
+            unexpected = None if isinstance(error, SightwardError) else error
+            _log.error("engine failed to start", error=str(error), exc_info=unexpected)
+            self._metrics.engine_failures.labels("start").inc()
+            return False
+        self._lifecycle.engine_is(Phase.READY)
+        version = self._session.serving.moderator.model_version
+        self._metrics.name_model(self._session.serving.card.id, version)
+        _log.info(
+            "engine ready", model_version=version, seconds=round(time.monotonic() - began_s, 1)
+        )
+        self._has_settled.set()
+        return True
+
+    async def _wait_for_death(self) -> None:
+        assert self._session is not None  # noqa: S101 - opened just before
+        reason = await self._session.died()
+        self._lifecycle.engine_is(Phase.RESTARTING)
+        self._metrics.engine_failures.labels("death").inc()
+        _log.error("engine died", reason=reason)
+        await self._close()
+
+    async def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()

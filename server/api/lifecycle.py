@@ -43,21 +43,28 @@ class Lifecycle:
 
     def refusal(self) -> EngineUnavailableError | DrainingError | None:
         """Why new work is refused now, always to be tried again; None: it is taken."""
-        match self.phase:
+        return DrainingError() if self._is_draining else self._engine_refusal()
+
+    def _engine_refusal(self) -> EngineUnavailableError | None:
+        match self._engine_phase:
             case Phase.READY:
                 return None
             case Phase.STARTING:
                 return EngineStartingError("the engine is loading")
             case Phase.RESTARTING:
                 return EngineRestartingError("the engine died and is being started again")
-            case Phase.DRAINING:
-                return DrainingError()
             case Phase.FAILED:
                 return EngineUnavailableError("the engine failed to start")
 
     def require_open(self) -> None:
         """Return if new work is taken; raises what `refusal` gives."""
         refusal = self.refusal()
+        if refusal is not None:
+            raise refusal
+
+    def require_engine(self) -> None:
+        """Return if there is an engine, for work that was taken already: draining lets it end."""
+        refusal = self._engine_refusal()
         if refusal is not None:
             raise refusal
 

@@ -4,6 +4,7 @@ It ships beside the real engines so that everything above the `Engine` seam is t
 with answers the test chose and every question recorded.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 
 from server.engine.conversation import Chat, Piece, gathered
@@ -36,7 +37,7 @@ def no_answer(chat: Chat) -> Words:
 
 
 class StubEngine:
-    """An `Engine`, `Writer` and `BatchEngine` whose answers the test chose.
+    """An `Engine`, `Mortal`, `Writer` and `BatchEngine` whose answers the test chose.
 
     `answers` is one fixed `Answer`, or a callable that is given each question; `writes` is given
     each prompt, and `chats` each conversation, for its answer's words, one a token. Any of them may
@@ -44,7 +45,7 @@ class StubEngine:
     `conversations` list what was asked, in order; `unfinished` counts answers that are being
     written or were given up before their end. `start_error` makes `start` fail with
     that reason; `is_healthy = False` makes a started engine fail its probe and refuse questions, as
-    a dead one does.
+    one does that is out of order; `die` is its death, after which it may be started again.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class StubEngine:
         self.conversations: list[tuple[Chat, Sampling]] = []
         self.unfinished = 0
         self.answers = answers
+        self._death: asyncio.Future[str] | None = None
         self._writes = writes
         self._chats = chats
         self._start_error = start_error
@@ -73,6 +75,18 @@ class StubEngine:
         if self._start_error is not None:
             raise EngineStartError(self._start_error)
         self.is_started = True
+        self._death = asyncio.get_running_loop().create_future()
+
+    def die(self, reason: str = "the stub was told to die") -> None:
+        """Answer nothing any more, and say so."""
+        self.is_started = False
+        if self._death is not None and not self._death.done():
+            self._death.set_result(reason)
+
+    async def died(self) -> str:
+        """Wait for `die`; for ever on an engine that was not started."""
+        death = self._death or asyncio.get_running_loop().create_future()
+        return await asyncio.shield(death)
 
     async def stop(self) -> None:
         """Refuse questions from now on; may be called twice."""

@@ -57,6 +57,7 @@ _REQUIRED_OPTIONS = (("yes", "no"), tuple("ABCDEFGHIJK"))
 _PROBE_TEXT = "Is this picture one plain colour? Answer with yes or no."
 _PROBE_SIZE = (64, 64)
 _MAX_KEPT_READINGS = 256
+_WATCH_INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ class _Serving:
 
 
 class VllmEngine:
-    """Serves `model`, a checkpoint folder or a hub id, with vLLM; implements `Engine`, `Writer`
-    and `BatchEngine`.
+    """Serves `model`, a checkpoint folder or a hub id, with vLLM; implements `Engine`, `Mortal`,
+    `Writer` and `BatchEngine`.
 
     `adapter`, `caches`, `dtype`, `max_model_len`, `max_pictures` and `revision` are `LoadOptions`.
     `name` is the id on the card (default: the hub id or the folder's name). `probe_timeout_s`
@@ -190,6 +191,15 @@ class VllmEngine:
         except (EngineError, TimeoutError):
             return False
         return True
+
+    async def died(self) -> str:
+        """Wait until vLLM's engine process is gone or gave up; for ever on a stopped engine.
+
+        vLLM's own watch over the process sets a flag and calls nobody, so the flag is looked at.
+        """
+        while self._serving is None or not self._serving.llm.errored:  # noqa: ASYNC110
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+        return "vLLM's engine process died"
 
     async def ask(self, question: Question) -> Answer:
         """Answer one question; questions asked concurrently share forward passes.

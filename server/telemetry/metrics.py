@@ -4,10 +4,12 @@ No label ever holds what a caller chose: routes are templates, codes are our own
 taxonomy's.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+PHASES = ("starting", "ready", "restarting", "draining", "failed")
 Stage = Literal["queue", "fetch", "decode", "engine", "total"]
 
 _STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -118,6 +120,39 @@ class Metrics:
             "Verdicts that the cache holds in this process's memory.",
             registry=self.registry,
         )
+
+        self.engine_failures = Counter(
+            "sightward_engine_failures",
+            "Engines that died, or could not be started.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.phase = Gauge(
+            "sightward_phase",
+            "1 for the phase that the service is in; it takes new work only when ready.",
+            ["phase"],
+            registry=self.registry,
+        )
+        self.model_info = Gauge(
+            "sightward_model_info",
+            "1 for the model that is served, by its id and all that its verdicts depend on.",
+            ["model", "model_version"],
+            registry=self.registry,
+        )
+
+    def show_phase(self, phase: Callable[[], str]) -> None:
+        """Show, at every scrape, which phase the service is in."""
+
+        def reading(known: str) -> Callable[[], float]:
+            return lambda: float(phase() == known)
+
+        for known in PHASES:
+            self.phase.labels(known).set_function(reading(known))
+
+    def name_model(self, model: str, model_version: str) -> None:
+        """Name the model that is served, in the place of the one before."""
+        self.model_info.clear()
+        self.model_info.labels(model, model_version).set(1)
 
     def observe(self, stage: Stage, duration_ms: float) -> None:
         """Count one duration of a stage."""

@@ -29,6 +29,7 @@ SERVE_STUB = """
 import server.__main__ as command_line
 from server.engine.stub import StubEngine
 command_line._make_engine = lambda settings: StubEngine()
+command_line._startup_check = lambda settings: None  # the stub has no opinion on pictures
 command_line.main()
 """
 
