@@ -85,12 +85,12 @@ class SqlStore:
         if query.status != "any":
             is_open = latest.c.entry.is_(None)
             wanted.append(is_open if query.status == "open" else ~is_open)
-        return self._reviews(wanted, query.limit)
+        return self._reviews(latest, wanted, query.limit)
 
     def review(self, verdict_id: str) -> Review | None:
         """The review of one verdict."""
         table = self._verdicts.c
-        found = self._reviews([table.needs_review, table.id == verdict_id], 1)
+        found = self._reviews(self._latest(), [table.needs_review, table.id == verdict_id], 1)
         return found[0] if found else None
 
     def _latest(self) -> "sa.Subquery":
@@ -107,8 +107,10 @@ class SqlStore:
             .subquery("latest")
         )
 
-    def _reviews(self, wanted: "list[sa.ColumnElement[bool]]", limit: int) -> list[Review]:
-        table, latest = self._verdicts.c, self._latest()
+    def _reviews(
+        self, latest: "sa.Subquery", wanted: "list[sa.ColumnElement[bool]]", limit: int
+    ) -> list[Review]:
+        table = self._verdicts.c
         rows = (
             self._sa.select(table.entry, latest.c.entry.label("decision"))
             .select_from(self._verdicts.outerjoin(latest, latest.c.verdict_id == table.id))

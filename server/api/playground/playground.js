@@ -42,6 +42,7 @@ function add(file, name) {
   at("results").prepend(card);
   at("empty").hidden = true;
   at("clear").hidden = false;
+  card.scrollIntoView({ block: "nearest" });
   enqueue({ card, file, name });
 }
 
@@ -125,7 +126,7 @@ function showVerdict(card, answer, name) {
 }
 
 function summary(detail) {
-  if (detail.listed) return `On a list of known pictures: ${detail.listed}.`;
+  if (detail.listed) return `On the ${detail.listed.list}-list of ${detail.listed.source}.`;
   if (detail.outcome === "undetermined") return "The model gave no usable answer, so it is not safe.";
   return `${detail.outcome === "unsafe" ? "Unsafe" : "Safe"}, ${percent(detail.p_unsafe)} likely to be unsafe`;
 }
@@ -270,6 +271,7 @@ at("files").addEventListener("change", (event) => {
   event.target.value = "";
 });
 at("key").addEventListener("change", showModel);
+at("key-form").addEventListener("submit", (event) => { event.preventDefault(); showModel(); });
 at("clear").addEventListener("click", () => {
   waiting.length = 0;
   document.querySelectorAll("#results img").forEach((one) => URL.revokeObjectURL(one.src));
