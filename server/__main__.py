@@ -24,6 +24,9 @@ from server.vlm.references import Reference
 
 _EXIT_BAD_SETTINGS = 2
 _EXIT_ENGINE_FAILED = 3
+_KEEP_ALIVE_S = 75
+"""Longer than clients and load balancers keep a quiet connection: whoever closes it second loses a
+request that is sent in the same moment."""
 
 app = App(name="sightward", help="Moderation of pictures and texts by a vision-language model.")
 app.command(audit_dataset)
@@ -114,6 +117,7 @@ def _serve(settings: Settings) -> bool:
             log_level="warning",
             access_log=False,  # we write one line a request ourselves
             server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
         ),
         service.state.drain,
     )
