@@ -129,6 +129,13 @@ class Settings(BaseSettings):
     drain_grace_s: float = Field(default=30.0, ge=0)
     """How long after that what runs may take; then it is cut off."""
 
+    drift_reference: Path | None = None
+    """A file for the scores that later ones are held against; none: each start begins anew."""
+    traces_endpoint: str | None = None
+    """Where spans go by OTLP over HTTP, e.g. http://collector:4318/v1/traces; none: nowhere."""
+    traces_share: float = Field(default=1.0, ge=0.0, le=1.0)
+    """How many requests are traced, of those that don't continue a caller's trace."""
+
     redis_url: SecretStr | None = None
     """The Redis or Valkey that replicas share, e.g. rediss://user:password@host:6379/0."""
     cache: Literal["off", "memory", "redis"] = "memory"

@@ -13,6 +13,7 @@ from server.api.errors import error_response, rule_for
 from server.api.waiting_body import WaitingBody
 from server.errors import QueueFullError, SightwardError
 from server.telemetry import Metrics
+from server.telemetry.traces import span
 
 
 class Gate(Protocol):
@@ -77,7 +78,8 @@ class AdmissionMiddleware:
         began_s = time.perf_counter()
         try:
             if not turn.ask(patience_s=patience_s):
-                await unless_ended(body.left(), turn.wait())
+                with span("queue"):
+                    await unless_ended(body.left(), turn.wait())
         except QueueFullError as error:
             return error
         self._metrics.observe("queue", (time.perf_counter() - began_s) * 1000)

@@ -54,6 +54,8 @@ from server.ingest.pool import DecodePool
 from server.settings import Settings
 from server.startup_check import StartupCheck
 from server.telemetry import Metrics
+from server.telemetry.drift import DriftWatch
+from server.telemetry.traces import open_traces
 
 _WORK_PATHS = ("/v1/moderations", "/v1/chat/completions")
 """What the model is asked by, and so has to wait for its turn."""
@@ -131,6 +133,13 @@ def create_app(
     rate_limits = _rate_limits(settings)
     lifecycle = Lifecycle()
     metrics.show_phase(lambda: lifecycle.phase)
+    drift = DriftWatch(("image", "text"), path=settings.drift_reference)
+    metrics.show_drift(drift)
+    traces = (
+        None
+        if settings.traces_endpoint is None
+        else open_traces(settings.traces_endpoint, sample_share=settings.traces_share)
+    )
     drain = Drain(lifecycle, notice_s=settings.drain_notice_s, grace_s=settings.drain_grace_s)
     make_engine = engine if callable(engine) else lambda: engine
 
@@ -147,13 +156,14 @@ def create_app(
             ),
             lifecycle=lifecycle,
             metrics=metrics,
+            on_ready=drift.watch,
             on_failure=on_engine_failure,
             readiness_timeout_s=settings.readiness_timeout_s,
             rules=RestartRules(max_failures=settings.engine_max_failures),
         )
         fetch_rules = settings.fetch_rules()
         fetcher = None if fetch_rules is None else ImageFetcher(fetch_rules)
-        inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache)
+        inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache, drift)
         assessor, recorder = Assessor(inputs, matchers), Recorder(audit, kept)
         policies.listen(lambda change: _follow(change, engine_host))
         app.state.services = Services(
@@ -174,6 +184,8 @@ def create_app(
             await engine_host.stop()
             if cache is not None:
                 await cache.close()
+            if traces is not None:
+                await asyncio.to_thread(traces.shutdown)
             await asyncio.to_thread(decode_pool.close)
             await rate_limits.close()
             if fetcher is not None:
@@ -212,6 +224,10 @@ def create_app(
         keys=keys,
         guarded=guarded_paths(with_metrics=settings.metrics_need_key),
     )
+    if traces is not None:
+        from server.api.trace_middleware import TraceMiddleware
+
+        app.add_middleware(TraceMiddleware, provider=traces)
     app.add_middleware(DrainMiddleware, drain=drain)
     app.add_middleware(RecordMiddleware, metrics=metrics)
     app.state.drain = drain

@@ -42,11 +42,16 @@ class RestartRules:
         return min(self.max_pause_s, self.first_pause_s * 2.0 ** (failures - 1))
 
 
+def _ignore(model_version: str) -> None:
+    del model_version
+
+
 class EngineHost:
     """Owns one engine at a time from `start` to `stop`.
 
     `on_failure` is called once when no engine will be started any more, after the reason was
-    logged: the first one could not be, or too many failed in a row. `pause` waits for seconds.
+    logged: the first one could not be, or too many failed in a row. `on_ready` is called with the
+    model's version before an engine is asked by anyone. `pause` waits for seconds.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class EngineHost:
         lifecycle: Lifecycle,
         metrics: Metrics,
         on_failure: Callable[[], None],
+        on_ready: Callable[[str], None] = _ignore,
         readiness_timeout_s: float,
         rules: RestartRules | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -65,6 +71,7 @@ class EngineHost:
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._on_failure = on_failure
+        self._on_ready = on_ready
         self._readiness_timeout_s = readiness_timeout_s
         self._rules = rules or RestartRules()
         self._pause = pause
@@ -143,9 +150,10 @@ class EngineHost:
             _log.error("engine failed to start", error=str(error), exc_info=unexpected)
             self._metrics.engine_failures.labels("start").inc()
             return False
-        self._lifecycle.engine_is(Phase.READY)
         version = self._session.serving.moderator.model_version
         self._metrics.name_model(self._session.serving.card.id, version)
+        self._on_ready(version)
+        self._lifecycle.engine_is(Phase.READY)
         _log.info(
             "engine ready", model_version=version, seconds=round(time.monotonic() - began_s, 1)
         )

@@ -32,6 +32,8 @@ from server.ingest.pool import DecodePool
 from server.moderator import Judgement, Moderator, ScoreSource
 from server.settings import Settings
 from server.telemetry import Metrics, RequestRecord
+from server.telemetry.drift import DriftWatch
+from server.telemetry.traces import span
 
 _WEB_SCHEMES = ("http:", "https:")
 
@@ -73,6 +75,7 @@ class InputHandler:
     metrics: Metrics
     fetcher: ImageFetcher | None = None
     cache: ScoreCache | None = None
+    drift: DriftWatch | None = None
 
     async def prepare(self, item: CallInput) -> Prepared | RefusedInputError:
         """Fetch and decode a picture, check a text's length; returns an unusable one's refusal."""
@@ -82,11 +85,14 @@ class InputHandler:
                 self._check_text(item.text)
                 return Prepared.words(item.param, item.text)
             if isinstance(item, ImageUrlInput) and item.url[:8].lower().startswith(_WEB_SCHEMES):
-                fetched = await self._fetch(item.url)
+                with span("fetch"):
+                    fetched = await self._fetch(item.url)
                 began_s = time.perf_counter()
-                checked = await self.decode_pool.decode_bytes(fetched)
+                with span("decode"):
+                    checked = await self.decode_pool.decode_bytes(fetched)
             else:
-                checked = await self._decode(item)
+                with span("decode"):
+                    checked = await self._decode(item)
         except SightwardError as error:
             return RefusedInputError(error, param=item.param)
         decode_ms = (time.perf_counter() - began_s) * 1000
@@ -140,6 +146,7 @@ class InputHandler:
             self.metrics.observe("engine", judgement.engine_ms)
             for judge in judgement.verdict.judged_by:
                 self.metrics.judged.labels(modality, judge).inc()
+        self._note_score(modality, judgement.verdict.p_unsafe)
         return Judged(
             judgement.verdict,
             modality,
@@ -150,14 +157,22 @@ class InputHandler:
             judgement.distance,
         )
 
+    def _note_score(self, modality: Modality, p_unsafe: float | None) -> None:
+        if p_unsafe is None:
+            return
+        self.metrics.p_unsafe.labels(modality).observe(p_unsafe)
+        if self.drift is not None:
+            self.drift.add(modality, p_unsafe)
+
     async def _judgement(self, item: Prepared, moderator: Moderator) -> Judgement:
         """What the model says now, or said before of the same content."""
         content = item.content
 
         async def ask() -> Judgement:
-            if isinstance(content, str):
-                return await moderator.judge_text(content)
-            return await moderator.judge_image(content)
+            with span("engine"):
+                if isinstance(content, str):
+                    return await moderator.judge_text(content)
+                return await moderator.judge_image(content)
 
         if self.cache is None:
             return await ask()
@@ -174,10 +189,11 @@ def raise_first_refusal(items: Sequence[object]) -> None:
 
 
 def note_durations(judged: Sequence[Judged | RefusedInputError], record: RequestRecord) -> None:
-    """Note the slowest input's durations for the log."""
+    """Note the slowest input's durations for the log, and how many scores were known before."""
     done = [item for item in judged if isinstance(item, Judged)]
     record.decode_ms = max((item.decode_ms for item in done), default=None)
     record.engine_ms = max((item.engine_ms for item in done), default=None)
+    record.known = sum(item.source in ("cache", "near_duplicate") for item in done)
 
 
 def course_of(judged: Sequence[Judged], *, began_s: float) -> Course:

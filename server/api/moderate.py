@@ -93,9 +93,11 @@ class CallHandler:
         done = [item for item in group if isinstance(item, Assessed)]
         refused = [item for item in group if isinstance(item, RefusedInputError)]
         parts = _REFUSED if refused else tuple(item.part for item in done)
-        outcome = merge(part.verdict for part in parts).outcome.value
+        merged = merge(part.verdict for part in parts)
+        outcome, action = merged.outcome.value, writer.action(parts).value
         record.outcomes[outcome] += 1
-        self.metrics.count_result(outcome, writer.action(parts).value)
+        self.metrics.count_result(outcome, action)
+        self.metrics.count_category(merged, action)
         if refused:
             shown = error_object(refused[0].cause, param=refused[0].param)
             self.metrics.refused_inputs.labels(shown.code).inc()

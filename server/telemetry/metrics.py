@@ -9,6 +9,9 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from server.concepts.verdict import Verdict
+from server.telemetry.drift import EDGES, DriftWatch
+
 PHASES = ("starting", "ready", "restarting", "draining", "failed")
 Stage = Literal["queue", "fetch", "decode", "engine", "total"]
 
@@ -127,6 +130,26 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self.p_unsafe = Histogram(
+            "sightward_p_unsafe",
+            "P(unsafe) of inputs, by kind, as they were given: scores known before included.",
+            ["modality"],
+            buckets=EDGES,
+            registry=self.registry,
+        )
+        self.verdict_categories = Counter(
+            "sightward_verdict_categories",
+            "Results given, by likeliest category (none where allowed) and the policy's action.",
+            ["category", "action"],
+            registry=self.registry,
+        )
+        self.drift = Gauge(
+            "sightward_score_drift_psi",
+            "Population stability index of the latest 1,000 inputs' P(unsafe) against the "
+            "reference window; not a number until both are full.",
+            ["modality"],
+            registry=self.registry,
+        )
         self.phase = Gauge(
             "sightward_phase",
             "1 for the phase that the service is in; it takes new work only when ready.",
@@ -139,6 +162,24 @@ class Metrics:
             ["model", "model_version"],
             registry=self.registry,
         )
+
+    def show_drift(self, drift: DriftWatch) -> None:
+        """Show, at every scrape, how far the latest scores have moved."""
+
+        def reading(kind: str) -> Callable[[], float]:
+            return lambda: drift.index(kind)
+
+        for kind in ("image", "text"):
+            self.drift.labels(kind).set_function(reading(kind))
+
+    def count_category(self, verdict: Verdict, action: str) -> None:
+        """Count one result under its likeliest category; "none" where it was allowed."""
+        if action == "allow":
+            category = "none"
+        else:
+            scores = verdict.categories
+            category = max(scores, key=lambda name: scores[name], default="unclassified")
+        self.verdict_categories.labels(category, action).inc()
 
     def show_phase(self, phase: Callable[[], str]) -> None:
         """Show, at every scrape, which phase the service is in."""

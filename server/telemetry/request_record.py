@@ -22,6 +22,8 @@ class RequestRecord:
     duration_ms: float = 0.0
     error_code: str | None = None
     key_id: str | None = None
+    trace_id: str | None = None
+    known: int = 0
     texts: int = 0
     images: int = 0
     decode_ms: float | None = None
@@ -44,8 +46,12 @@ class RequestRecord:
             line["error_code"] = self.error_code
         if self.key_id is not None:
             line["key_id"] = self.key_id
+        if self.trace_id is not None:
+            line["trace_id"] = self.trace_id
         if self.texts or self.images:
             line |= {"texts": self.texts, "images": self.images}
+        if self.known:
+            line["known"] = self.known
         if self.outcomes:
             line |= {"outcomes": dict(self.outcomes), "model_version": self.model_version}
         if self.hint is not None:

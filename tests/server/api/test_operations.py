@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from server.api.app import create_app
 from server.concepts.policy import POLICY_FILE
 from server.concepts.probes import PROBES_FILE
+from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import ModelCard
 from server.engine.stub import StubEngine
 from server.settings import Settings
@@ -175,11 +176,21 @@ async def test_metrics_count_requests_verdicts_and_stages(
         'sightward_verdicts_total{action="review",outcome="undetermined"} 2.0',
         "sightward_undetermined_total 2.0",
         'sightward_refused_inputs_total{code="truncated_image"} 1.0',
+        'sightward_verdict_categories_total{action="allow",category="none"} 1.0',
+        'sightward_p_unsafe_count{modality="image"} 1.0',
+        'sightward_p_unsafe_count{modality="text"} 1.0',
+        'sightward_score_drift_psi{modality="image"} NaN',
         'sightward_stage_seconds_count{stage="decode"} 1.0',
         'sightward_stage_seconds_count{stage="engine"} 3.0',
         'sightward_stage_seconds_count{stage="total"} 3.0',
     ):
         assert line in lines
+    (category,) = [
+        line
+        for line in lines
+        if line.startswith("sightward_verdict_categories_total") and 'action="block"' in line
+    ]
+    assert any(f'category="{name}"' in category for name in load_taxonomy().category_names)
     # The default registry, where vLLM keeps its own.
     assert any(line.startswith("python_info") for line in lines)
 
