@@ -5,6 +5,7 @@ is judged all the same, since lists change actions and not scores. Own concepts 
 while the input is judged.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,15 +54,19 @@ class Assessor:
         policy: TenantPolicy,
         *,
         may_go_unjudged: bool,
+        answer_by_s: float | None = None,
     ) -> list[Assessed | RefusedInputError]:
         """Every input at once; a refusal that was passed in comes back.
 
         Where the model can't be asked, `EngineUnavailableError` ends the call, or with
-        `may_go_unjudged` that input is one that could not be judged.
+        `may_go_unjudged` that input is one that could not be judged; so is then one that is not
+        done by `answer_by_s`, a time of the event loop's clock.
         """
         async with task_group() as group:
             tasks = [
-                group.create_task(self._assess(item, moderator, policy, may_go_unjudged))
+                group.create_task(
+                    self._assess(item, moderator, policy, may_go_unjudged, answer_by_s)
+                )
                 for item in items
             ]
         return [task.result() for task in tasks]
@@ -72,16 +77,18 @@ class Assessor:
         moderator: Moderator,
         policy: TenantPolicy,
         may_go_unjudged: bool,
+        answer_by_s: float | None,
     ) -> Assessed | RefusedInputError:
         if isinstance(item, RefusedInputError):
             return item
         listed = None
         try:
-            listed = await self._listed(item, policy)
-            if listed is not None and listed.list == "block":
-                return _unjudged(item, listed)
-            return await self._judged(item, moderator, policy.policy.own_concepts, listed)
-        except EngineUnavailableError:
+            async with asyncio.timeout_at(answer_by_s if may_go_unjudged else None):
+                listed = await self._listed(item, policy)
+                if listed is not None and listed.list == "block":
+                    return _unjudged(item, listed)
+                return await self._judged(item, moderator, policy.policy.own_concepts, listed)
+        except (EngineUnavailableError, TimeoutError):
             if not may_go_unjudged:
                 raise
             return _unjudged(item, listed)

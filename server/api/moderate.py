@@ -62,6 +62,7 @@ class CallHandler:
             moderator,
             policy,
             may_go_unjudged=policy.policy.unavailable == "review",
+            answer_by_s=caller.answer_by_s,
         )
         assessed = [refuse_unjudged(item, policy) for item in assessed]
         if not call.options.per_input:

@@ -1,5 +1,6 @@
 """``POST /v1/moderations``: texts and pictures in, verdicts out."""
 
+import asyncio
 import time
 import uuid
 from typing import Any
@@ -9,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from server.api.call import read_call
 from server.api.client_leaving import unless_left
+from server.api.deadline import seconds_left
 from server.api.errors import ErrorBody
 from server.api.keys import key_holder
 from server.api.recording import Caller
@@ -17,6 +19,8 @@ from server.api.schemas import ModerationRequest, ModerationResponse
 from server.api.services import ServicesDep
 
 router = APIRouter()
+
+_ANSWER_TAKES_S = 0.1
 
 POLICY_HEADER = "x-sightward-policy"
 """Names the policy that an answer was given under, also where no detail was asked for."""
@@ -73,23 +77,28 @@ async def create_moderation(request: Request, services: ServicesDep) -> JSONResp
         request_id=record.request_id,
         answer_id=f"modr-{uuid.uuid4().hex}",
         route="moderations",
+        answer_by_s=_answer_by_s(request),
     )
     try:
         call = await read_call(request, services.settings)
         results = await unless_left(
             request,
-            services.call_handler.results(
-                call, serving.moderator, record, caller, began_s=began_s
-            ),
+            services.call_handler.results(call, serving.moderator, record, caller, began_s=began_s),
         )
     finally:
         await request.close()
         services.metrics.observe("total", (time.perf_counter() - began_s) * 1000)
-    response = ModerationResponse(
-        id=caller.answer_id, model=serving.card.id, results=results
-    )
+    response = ModerationResponse(id=caller.answer_id, model=serving.card.id, results=results)
     # Unset is left out (extras nobody asked for), null is kept (a probability that is not known).
     return JSONResponse(
         response.model_dump(mode="json", exclude_unset=True),
         headers={POLICY_HEADER: caller.policy.version},
     )
+
+
+def _answer_by_s(request: Request) -> float | None:
+    """A little before the request's deadline, when there is still time to answer."""
+    left_s = seconds_left(request.scope)
+    if left_s is None:
+        return None
+    return asyncio.get_running_loop().time() + left_s - min(_ANSWER_TAKES_S, left_s / 2)

@@ -24,13 +24,18 @@ _log = structlog.get_logger("server")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asked, under which policy, and how their answer is called."""
+    """Who asked, under which policy, and how their answer is called.
+
+    `answer_by_s` is when judging has to be done so that an answer still reaches them, by the event
+    loop's clock; None: there is no hurry.
+    """
 
     holder: KeyHolder
     policy: TenantPolicy
     request_id: str
     answer_id: str
     route: Route
+    answer_by_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

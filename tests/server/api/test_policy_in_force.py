@@ -1,5 +1,6 @@
 """What a policy file changes in answers: lists, own concepts, tenants, failing closed."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable
@@ -192,6 +193,27 @@ async def test_an_engine_that_dies_makes_an_error_or_a_review_and_never_an_allow
         assert found["flagged"]
         assert found["sightward"]["action"] == "review"
         assert found["sightward"]["outcome"] == "undetermined"
+
+
+class Stuck(StubEngine):
+    """Starts, then never answers."""
+
+    async def ask(self, question: Question) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize(("unavailable", "status"), [("error", 504), ("review", 200)])
+async def test_time_that_runs_out_makes_an_error_or_a_review_and_never_an_allow(
+    connect: Connect, tmp_path: Path, safe_png: bytes, unavailable: str, status: int
+) -> None:
+    path = policy(tmp_path, unavailable=unavailable)
+    async with connect(policy=path, engine=Stuck(), cache="off") as client:
+        response = await judge(client, safe_png, **{"x-request-timeout": "0.6"})
+
+    assert response.status_code == status
+    if status == 200:
+        assert response.json()["results"][0]["sightward"]["action"] == "review"
 
 
 async def test_undetermined_as_an_error_is_an_error(connect: Connect, tmp_path: Path) -> None:
