@@ -152,7 +152,7 @@ def cascade(
     from benchmarks.cascade import CascadeConfig, run_cascade
     from benchmarks.cascade_plot import write_cascade_plot
     from benchmarks.cascade_tables import cascade_tables
-    from server.concepts.policy import load_policy
+    from server.concepts.policy_book import load_policy
     from server.concepts.probes import load_probes
     from server.serving_engine import make_engine, make_fast_reader
     from server.settings import read_settings
