@@ -118,8 +118,8 @@ def reference_stage1(query: Query = "learned") -> StageOneRecipe:
 
     A head that reads the text needs the language model's state for every picture, so its steps are
     fewer, and fewer pictures each. Three thousand pictures bear no large abstractor: on the
-    validation split one layer of width 128 that looks at each position alone read types better
-    than two of width 192 that look at neighbours.
+    validation split, tried with one seed each, one layer of width 128 that looks at each position
+    alone read no worse than two of width 192 that look at neighbours, at half the cost.
     """
     return StageOneRecipe(
         name=f"reference-stage1-{query}",
