@@ -111,7 +111,13 @@ class Moderator:
         self._min_answer_mass = min_answer_mass
         self._taxonomy = load_taxonomy() if taxonomy is None else taxonomy
         self.fast_path = fast_path
+        # Hashed once: every answer names it.
+        self._questions_version = (
+            f"probes-{probes.version}.{','.join(ids)}+taxonomy-{self._taxonomy.version}"
+        )
         self._calibration = chosen_calibration(calibration, engine.card)
+        self.calibration_version = None if self._calibration is None else self._calibration.version
+        """The version of what calibrates the scores; None where they are raw."""
         if self._calibration is not None:
             self._calibration.require_fit(
                 probes_version=probes.version,
@@ -128,20 +134,12 @@ class Moderator:
         safety head may judge alone.
         """
         card = self._engine.card
-        active = ",".join(probe.id for probe in self._active)
         calibrated = self.calibration_version or ""
         return (
-            f"{card.id}@{card.version[:_VERSION_HASH_CHARS]}"
-            f"+probes-{self._probes.version}.{active}"
-            f"+taxonomy-{self._taxonomy.version}"
+            f"{card.id}@{card.version[:_VERSION_HASH_CHARS]}+{self._questions_version}"
             + (calibrated and f"+calibration-{calibrated}")
             + ("" if self.fast_path is None else f"+{self.fast_path.version}")
         )
-
-    @property
-    def calibration_version(self) -> str | None:
-        """The version of what calibrates the scores; None where they are raw."""
-        return None if self._calibration is None else self._calibration.version
 
     async def judge_image(self, image: Image.Image) -> Judgement:
         """The verdict on an RGB image. Raises `EngineError` when the engine can't be asked."""

@@ -135,7 +135,8 @@ class Policy(VersionedRecord):
 
     def rule(self, category: str) -> Rule:
         """The category's rule; the strictest for a category that the policy does not name."""
-        return self.rules.get(category, self.strictest)
+        rule = self.rules.get(category)
+        return self.strictest if rule is None else rule
 
     def category_action(self, category: str, verdict: Verdict) -> Action:
         """What a category's score calls for.

@@ -482,7 +482,11 @@ async def test_a_plain_vlm_answers_lettered_questions_and_outlives_its_core(
         arrived = arrival(plain, monkeypatch)
         asked = asyncio.ensure_future(plain.ask(by_text("word " * 2000)))
         await asyncio.wait_for(arrived.wait(), timeout=30)
+        dying = asyncio.ensure_future(plain.died())
+        await asyncio.sleep(0)
+        assert not dying.done()
         os.kill(core_pid(plain), signal.SIGKILL)
+        assert await asyncio.wait_for(dying, timeout=30) == "vLLM's engine process died"
         with pytest.raises(EngineUnavailableError):
             await asyncio.wait_for(asked, timeout=30)
         with pytest.raises(EngineUnavailableError):
