@@ -30,6 +30,8 @@ from server.api.lifecycle import Lifecycle
 from server.api.middleware import BodyLimitMiddleware, RecordMiddleware
 from server.api.moderate import CallHandler
 from server.api.playground.route import playground_router
+from server.api.rate_limit_middleware import RateLimitMiddleware
+from server.api.rate_limits import RateLimits
 from server.api.record_keeping import (
     open_audit_log,
     open_kept_images,
@@ -38,8 +40,6 @@ from server.api.record_keeping import (
     records_kept,
 )
 from server.api.recording import Recorder
-from server.api.rate_limit_middleware import RateLimitMiddleware
-from server.api.rate_limits import RateLimits
 from server.api.services import Services
 from server.cache.opening import open_cache
 from server.cascade import FastReader, open_fast_path
