@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from server.api.app import create_app
 from server.api.key_command import keys
 from server.audit.command import audit_dataset
+from server.config_command import config_app
 from server.draining_server import DrainingServer
 from server.errors import AuditLogError, DataFileError, SettingsError
 from server.policy_command import policy_app
@@ -34,6 +35,7 @@ app.command(keys)
 app.command(audit)
 app.command(export_reviews)
 app.command(policy_app)
+app.command(config_app)
 
 
 @app.command

@@ -33,24 +33,31 @@ class Settings(BaseSettings):
     """Everything the server is told. Read it with `read_settings`, which refuses unknown keys."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        # What stands below a setting is its line in the table of settings (`settings_table`).
+        use_attribute_docstrings=True,
     )
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 takes any free one."""
     model: str | None = None
-    """A checkpoint folder or hub id of any VLM that vLLM serves; None: the reference model."""
+    """A checkpoint folder or hub id of any VLM that vLLM serves; unset: the reference model."""
     reference: Reference | None = None
-    """Which variant of the reference model is served; None: the default one."""
+    """Which variant of the reference model, where no model is named; unset: the default one."""
     adapter: Path | None = None
-    """A PEFT adapter for `model`."""
+    """A PEFT adapter for the model, served live (GPU only)."""
     probes: Path | None = None
-    """A file of questions in the format of the shipped one; None: the shipped one."""
+    """A file of questions in the format of the shipped one; unset: the shipped one."""
     calibration: Path | Literal["own", "none"] = "own"
     """A calibration file; "own": the one beside the model, if it has one; "none": raw scores."""
 
     policy: Path | None = None
-    """A policy file, YAML or JSON; None: the shipped one. Read again whenever it changes."""
+    """A policy file, YAML or JSON; unset: the shipped one. Read again whenever it changes."""
     policy_poll_s: float = Field(default=2.0, gt=0)
     """How often the policy file and its lists are looked at."""
     known_material: str | None = None
@@ -61,9 +68,9 @@ class Settings(BaseSettings):
     audit_max_file_bytes: int = Field(default=DEFAULT_MAX_FILE_BYTES, ge=4096)
     """After so much a folder's audit log begins another file; it does every day anyway."""
     audit_retention_days: int | None = Field(default=None, ge=1)
-    """After so many days entries are forgotten; none: never."""
+    """After so many days entries are forgotten; unset: never."""
     keep_images: Path | None = None
-    """A folder for copies of pictures that people are asked to review; none: no copies."""
+    """A folder for copies of pictures that people are asked to review; unset: no copies."""
     keep_images_days: int = Field(default=30, ge=1)
     """After so many days such a copy is deleted."""
 
@@ -81,6 +88,7 @@ class Settings(BaseSettings):
     """Whether `/metrics` is shown only for a key with the scope metrics."""
 
     max_body_bytes: int = Field(default=48 * 1024 * 1024, ge=1024)
+    """Of one request."""
     body_timeout_s: float = Field(default=60.0, gt=0)
     """How long a request's body may take to arrive."""
     max_running_calls: int = Field(default=64, ge=1)
@@ -99,18 +107,23 @@ class Settings(BaseSettings):
     max_images: int = Field(default=16, ge=1)
     """Pictures per call."""
     max_text_chars: int = Field(default=100_000, ge=1)
+    """Of one text."""
     max_chat_images: int = Field(default=1, ge=1)
     """Pictures of a conversation; what the model is loaded for."""
     max_answer_tokens: int = Field(default=1024, ge=1)
     """Tokens of a written answer; also how many there may be where a call names no number."""
     max_image_bytes: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_bytes, ge=1)
+    """Of an encoded picture."""
     max_image_pixels: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_pixels, ge=1)
+    """Of a picture, checked before it is decoded."""
     max_image_side_px: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_side_px, ge=1)
+    """Of a picture's longer side."""
     fetch_urls: bool = False
     """Whether pictures are fetched that are named by a web address; what follows says how."""
     fetch_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Fetch from these alone: images.example.com, or *.example.com for all below it."""
     fetch_ports: Annotated[tuple[int, ...], NoDecode] = (80, 443)
+    """Fetch from these ports alone."""
     fetch_open_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     """Fetch from these too though they are not public, e.g. 10.20.0.0/16."""
     fetch_closed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
@@ -120,7 +133,9 @@ class Settings(BaseSettings):
     fetch_at_once: int = Field(default=16, ge=1, le=256)
     """Pictures being fetched at the same time."""
     decode_threads: int = Field(default=2, ge=1, le=64)
+    """Threads that decode pictures."""
     readiness_timeout_s: float = Field(default=10.0, gt=0)
+    """Within which `/readyz` must be answered by the model."""
 
     engine_max_failures: int = Field(default=5, ge=0)
     """After so many deaths of the engine in a row the process ends, for its supervisor to act."""
@@ -130,9 +145,9 @@ class Settings(BaseSettings):
     """How long after that what runs may take; then it is cut off."""
 
     drift_reference: Path | None = None
-    """A file for the scores that later ones are held against; none: each start begins anew."""
+    """A file for the scores that later ones are held against; unset: each start begins anew."""
     traces_endpoint: str | None = None
-    """Where spans go by OTLP over HTTP, e.g. http://collector:4318/v1/traces; none: nowhere."""
+    """Where spans go by OTLP over HTTP, e.g. http://collector:4318/v1/traces; unset: nowhere."""
     traces_share: float = Field(default=1.0, ge=0.0, le=1.0)
     """How many requests are traced, of those that don't continue a caller's trace."""
 
@@ -143,6 +158,7 @@ class Settings(BaseSettings):
     cache_max_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """Of this process's memory; about 10,000 bytes a picture."""
     cache_ttl_s: float = Field(default=24 * 3600.0, gt=0)
+    """How long scores are kept."""
     cache_timeout_s: float = Field(default=0.1, gt=0)
     """For one operation of a shared cache; past that the input is judged without it."""
     cache_look_alikes: Literal["off", "unsafe", "all"] = "off"
@@ -154,7 +170,9 @@ class Settings(BaseSettings):
     """The latest so many are compared with, in each process by itself."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Nothing below it is logged."""
     log_format: Literal["json", "console"] = "json"
+    """One JSON object a line, or for people."""
 
     @field_validator(
         "api_keys",

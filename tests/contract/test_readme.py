@@ -5,19 +5,25 @@ from pathlib import Path
 
 from server.concepts.taxonomy import load_taxonomy
 from server.settings import PREFIX, Settings
+from server.settings_table import settings_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
-    documented = dict(re.findall(rf"^\| `({PREFIX}\w+)` \| `?([^|`]*)`? \|", README, re.MULTILINE))
-    defaults = {
-        f"{PREFIX}{name.upper()}": "" if field.default in (None, ()) else str(field.default)
-        for name, field in Settings.model_fields.items()
-    }
+def test_the_table_of_settings_is_the_codes_own() -> None:
+    page = (ROOT / "server" / "SETTINGS.md").read_text(encoding="utf-8")
 
-    assert {name: default.strip() for name, default in documented.items()} == defaults
+    assert page.endswith("\n\n" + settings_table()), "write it anew: sightward config table"
+    for name, field in Settings.model_fields.items():
+        assert field.description, f"{name} has no meaning"
+
+
+def test_no_setting_is_named_that_there_is_none_of() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for page in (ROOT / "README.md", *ROOT.glob("server/**/*.md"), *ROOT.glob("*/README.md")):
+        named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", page.read_text(encoding="utf-8")))
+        assert named <= known | {PREFIX.rstrip("_")}, page.name
 
 
 def test_every_make_target_it_names_exists() -> None:
