@@ -27,9 +27,10 @@ serve: $(SERVE_STAMP) ## Serve the reference model (HOST=127.0.0.1 PORT=8000, AR
 align: $(DEV_STAMP) ## Align the reference model by PPO on the drawings that ship (ARGS="--run FOLDER")
 	LD_PRELOAD=$(wildcard $(VENV)/lib/libiomp5.so) KMP_BLOCKTIME=5 $(BIN)/python -m alignment align $(ARGS)
 
-# Two at a time, a file in one process: most of a file's time is what its tests share.
+# Two at a time, a file in one process: most of a file's time is what its tests share. One thread each:
+# two processes whose threads wait for each other's cores are slower than one.
 test: $(DEV_STAMP) ## Run every test, the ones on a real vLLM engine too (ARGS="pytest options")
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(DEV_STAMP) ## Check style, formatting, types and the order of the packages
 	$(BIN)/ruff check
