@@ -229,6 +229,25 @@ def test_an_aligned_variant_is_no_base_for_another(run: Path, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "is_base"),
+    [
+        ({"a": 1.0, "b": 2.0}, True),
+        ({"a": 1.0, "b": 2.0, "safety.c": 3.0}, True),
+        ({"a": 1.0, "b": 2.5}, False),
+        ({"a": 1.0}, False),
+    ],
+)
+def test_modules_beside_a_base_leave_it_a_base_and_merged_weights_do_not(
+    checkpoint: dict[str, float], is_base: bool, tmp_path: Path
+) -> None:
+    for name, weights in (("base", {"a": 1.0, "b": 2.0}), ("run", checkpoint)):
+        (tmp_path / name).mkdir()
+        tensors = {key: torch.full((2,), value) for key, value in weights.items()}
+        save_file(tensors, tmp_path / name / "model.safetensors")
+    assert module._holds_weights_of(tmp_path / "base", tmp_path / "run") is is_base
+
+
 def test_the_command_needs_a_place_and_a_run_that_suits_it(tmp_path: Path) -> None:
     with pytest.raises(ExportTargetError, match="is no run of sft, dpo or ppo"):
         export(tmp_path, as_reference="ppo")
