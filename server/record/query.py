@@ -9,6 +9,19 @@ from server.record.entries import Review, VerdictEntry
 ReviewStatus = Literal["open", "decided", "any"]
 
 
+SEARCHED = (
+    "action",
+    "tenant",
+    "key_id",
+    "fingerprint",
+    "caller_id",
+    "request_id",
+    "model_version",
+    "policy_version",
+)
+"""The fields of an entry that are asked for by their exact value."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerdictQuery:
     """Verdicts that agree with every field that is not None.
@@ -30,17 +43,7 @@ class VerdictQuery:
     @property
     def exact(self) -> dict[str, str]:
         """The fields that have to be equal, by name."""
-        names = (
-            "action",
-            "tenant",
-            "key_id",
-            "fingerprint",
-            "caller_id",
-            "request_id",
-            "model_version",
-            "policy_version",
-        )
-        return {name: str(value) for name in names if (value := getattr(self, name)) is not None}
+        return {name: str(value) for name in SEARCHED if (value := getattr(self, name)) is not None}
 
     def takes(self, entry: VerdictEntry) -> bool:
         """Whether the entry is asked for."""

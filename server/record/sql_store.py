@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.errors import AuditLogError
 from server.record.entries import DecisionEntry, Entry, Review, VerdictEntry
-from server.record.query import ReviewQuery, VerdictQuery
+from server.record.query import SEARCHED, ReviewQuery, VerdictQuery
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -181,7 +181,7 @@ def _tables() -> "tuple[sa.Table, sa.Table, sa.MetaData]":
         sa.Column("time_unix_ms", sa.BigInteger, nullable=False, index=True),
         *(
             sa.Column(name, sa.String(500), nullable=name in _NULLABLE, index=name in _INDEXED)
-            for name in _SEARCHED
+            for name in SEARCHED
         ),
         sa.Column("needs_review", sa.Boolean, nullable=False, index=True),
         sa.Column("entry", sa.Text, nullable=False),
@@ -197,22 +197,12 @@ def _tables() -> "tuple[sa.Table, sa.Table, sa.MetaData]":
     return verdicts, decisions, metadata
 
 
-_SEARCHED = (
-    "action",
-    "tenant",
-    "key_id",
-    "fingerprint",
-    "caller_id",
-    "request_id",
-    "model_version",
-    "policy_version",
-)
 _NULLABLE = frozenset({"fingerprint", "caller_id"})
 _INDEXED = frozenset({"fingerprint", "caller_id", "request_id"})
 
 
 def _verdict_row(entry: VerdictEntry) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(entry, name) for name in _SEARCHED}
+    row: dict[str, Any] = {name: getattr(entry, name) for name in SEARCHED}
     return row | {
         "id": entry.id,
         "time_unix_ms": entry.time_unix_ms,
