@@ -1,4 +1,4 @@
-"""The engine that serves the model of the settings on this machine.
+"""The engine that serves the model of the settings, here or at the address that they name.
 
 What is calibrated or checked offline "as served" goes through here too, so that it is.
 """
@@ -26,15 +26,17 @@ _DTYPE = "bfloat16"
 
 
 def make_engine(settings: Settings) -> Engine:
-    """The engine that runs the model here; engines are imported late, they take seconds and memory.
+    """The engine that asks the model; engines are imported late, they take seconds and memory.
 
-    vLLM serves whatever it can. Raises `UnknownModelError`, and `EngineStartError` for a model that
-    can't run on this machine.
+    vLLM serves whatever it can; what is named ``remote:NAME`` is asked at `model_url`. Raises
+    `UnknownModelError`, and `EngineStartError` for a model that can't be served from this machine.
     """
     machine = measure_machine()
     choice = for_machine(resolve(_spec(settings)), machine)
     if choice.engine == "remote":
-        raise EngineStartError(f"{choice.spec} runs elsewhere; only local models are served")
+        return _remote_engine(settings, choice)
+    if settings.model_url is not None:
+        raise EngineStartError(f"{choice.spec} runs here: only remote:NAME is asked at an address")
     refusal = check_runs_here(choice, machine, RunOptions(dtype=_DTYPE))
     if refusal is not None:
         raise EngineStartError(f"{choice.spec} can't run here: {refusal}")
@@ -58,6 +60,28 @@ def make_engine(settings: Settings) -> Engine:
 
     return VllmEngine(
         model, adapter=settings.adapter, max_pictures=settings.max_chat_images, name=name
+    )
+
+
+def _remote_engine(settings: Settings, choice: ModelChoice) -> Engine:
+    """What asks a vLLM, or anything like it, elsewhere.
+
+    Chat completions carry no recognition rows, no safety head and no calibration, so categories and
+    concepts are asked for one by one, and nobody writes answers to conversations.
+    """
+    if settings.model_url is None:
+        raise EngineStartError(f"{choice.spec} runs elsewhere: SIGHTWARD_MODEL_URL says where")
+    from server.engine.remote import Patience, RemoteEngine
+
+    key = settings.model_url_key
+    return RemoteEngine(
+        settings.model_url,
+        choice.model or "",
+        api_key=None if key is None else key.get_secret_value(),
+        # Its own queue batches them: as many as there are calls, each with a question at a time.
+        max_concurrency=settings.max_running_calls,
+        # A pod that is replaced is out of sight in seconds; later callers should hear of it.
+        patience=Patience(connect_s=2, silence_s=60, attempt_s=60, attempts=3, total_s=10),
     )
 
 

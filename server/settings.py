@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     """A checkpoint folder or hub id of any VLM that vLLM serves; unset: the reference model."""
     reference: Reference | None = None
     """Which variant of the reference model, where no model is named; unset: the default one."""
+    model_url: str | None = None
+    """Where a model named remote:NAME is asked: an OpenAI-compatible chat endpoint's base URL."""
+    model_url_key: SecretStr | None = None
+    """The bearer key of that endpoint."""
     adapter: Path | None = None
     """A PEFT adapter for the model, served live (GPU only)."""
     probes: Path | None = None
@@ -144,6 +148,25 @@ class Settings(BaseSettings):
     drain_grace_s: float = Field(default=30.0, ge=0)
     """How long after that what runs may take; then it is cut off."""
 
+    batches_dir: Path | None = None
+    """A folder for batches, pictures and results included; unset: the server takes none."""
+    batches_max_lines: int = Field(default=50_000, ge=1)
+    """Of one batch."""
+    batches_max_bytes: int = Field(default=1024**3, ge=1024)
+    """Of one batch as it is sent."""
+    batches_upload_timeout_s: float = Field(default=3600.0, gt=0)
+    """How long a batch may take to arrive; no pause in it may be longer than body_timeout_s."""
+    batches_max_open: int = Field(default=10, ge=1)
+    """Unfinished batches of one tenant."""
+    batches_max_spool_bytes: int = Field(default=20 * 1024**3, ge=1024)
+    """Of the folder, all tenants and results together."""
+    batches_lines_at_once: int = Field(default=8, ge=1)
+    """Lines judged at once while nobody else asks; one while calls run, none while calls wait."""
+    batches_window_h: float = Field(default=168.0, gt=0)
+    """After so many hours a batch expires, whatever of it was not judged."""
+    batches_retention_days: int = Field(default=30, ge=1)
+    """After so many days the results of a batch that has ended are deleted."""
+
     drift_reference: Path | None = None
     """A file for the scores that later ones are held against; unset: each start begins anew."""
     traces_endpoint: str | None = None
@@ -211,6 +234,17 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}MODEL and {PREFIX}REFERENCE (or --model and --reference) name two "
                 "models; give one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _model_at_its_address(self) -> Self:
+        if self.model_url is None and self.model_url_key is not None:
+            raise ValueError(f"{PREFIX}MODEL_URL_KEY is the key of {PREFIX}MODEL_URL: set both")
+        if self.model_url is not None and (self.model is None or self.adapter is not None):
+            raise ValueError(
+                f"{PREFIX}MODEL_URL is where {PREFIX}MODEL=remote:NAME is asked: name that model "
+                "there, an adapter by its own name"
             )
         return self
 

@@ -183,8 +183,8 @@ def test_a_misspelt_model_is_met_with_names_like_it() -> None:
         command_line._make_engine(read_settings(model="qwen2vl-7b"))
 
 
-def test_a_model_that_runs_elsewhere_is_not_served() -> None:
-    with pytest.raises(EngineStartError, match="only local models are served"):
+def test_a_model_that_runs_elsewhere_needs_an_address() -> None:
+    with pytest.raises(EngineStartError, match="SIGHTWARD_MODEL_URL says where"):
         command_line._make_engine(read_settings(model="gpt-4.1"))
 
 
