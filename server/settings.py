@@ -143,6 +143,9 @@ class Settings(BaseSettings):
 
     engine_max_failures: int = Field(default=5, ge=0)
     """After so many deaths of the engine in a row the process ends, for its supervisor to act."""
+    engine_hang_s: float | None = Field(default=120.0, gt=0)
+    """An engine that answers nothing for so long though it is asked is started again; unset: never.
+    """
     drain_notice_s: float = Field(default=0.0, ge=0)
     """How long a server told to stop goes on listening, so that load balancers see it leave."""
     drain_grace_s: float = Field(default=30.0, ge=0)

@@ -1,7 +1,6 @@
 """The app: everything put together, with all state in its lifespan."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -21,7 +20,7 @@ from server.api.chat import ChatHandler
 from server.api.deadline import DeadlineMiddleware
 from server.api.drain import Drain, DrainMiddleware
 from server.api.engine_host import EngineHost, RestartRules
-from server.api.engine_session import EngineRecipe, FastPathOpener
+from server.api.engine_session import EngineRecipe, FastPathOpener, Serving
 from server.api.errors import install_error_handlers
 from server.api.judging import InputHandler
 from server.api.key_middleware import ApiKeyMiddleware, guarded_paths
@@ -42,13 +41,13 @@ from server.api.record_keeping import (
 from server.api.recording import Recorder
 from server.api.services import Services
 from server.cache.opening import open_cache
-from server.cascade import FastReader, open_fast_path
-from server.concepts.calibration import CalibrationChoice, read_calibration
+from server.cascade import FastPath, FastReader, open_fast_path
+from server.concepts.calibration import Calibration, CalibrationChoice, read_calibration
 from server.concepts.policy_watch import LivePolicies, PolicyChange
 from server.concepts.probes import ProbeSet, load_probes
 from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Engine
-from server.errors import CalibrationMismatchError, DataFileError, SightwardError
+from server.errors import CalibrationMismatchError, DataFileError
 from server.ingest.fetch import ImageFetcher
 from server.ingest.pool import DecodePool
 from server.settings import Settings
@@ -87,17 +86,19 @@ def _rate_limits(settings: Settings) -> RateLimits:
 def _fast_path_opener(
     policies: LivePolicies, fast_reader: Callable[[], FastReader] | None
 ) -> FastPathOpener | None:
-    """How to open a fast path; None where the policy wants none, or nobody can make one."""
-    if policies.book.fast_path == "off" or fast_reader is None:
+    """How to open a fast path, if the policy then wants one; None where nobody can make one."""
+    if fast_reader is None:
         return None
-    return lambda calibration: open_fast_path(fast_reader, calibration, policies.book)
+    make_reader = fast_reader
 
 
-def _follow(change: PolicyChange, engine_host: EngineHost) -> None:
-    """Hold the fast path to a policy that changed; one that was off from the start stays closed."""
-    with contextlib.suppress(SightwardError):
-        if (path := engine_host.serving.moderator.fast_path) is not None:
-            path.follow(change.book)
+    async def open_wanted(calibration: Calibration | None) -> FastPath | None:
+        if policies.book.fast_path == "off":
+            return None
+        path = await open_fast_path(make_reader, calibration, policies.book)
+        path.follow(policies.book)  # it may have changed meanwhile
+        return path
+    return open_wanted
 
 
 def _ignore_failure() -> None:
@@ -144,6 +145,17 @@ def create_app(
     make_engine = engine if callable(engine) else lambda: engine
 
     @asynccontextmanager
+    def announce(serving: Serving) -> None:
+        metrics.name_model(serving.card.id, serving.moderator.model_version)
+        drift.watch(serving.moderator.model_version)
+
+    following: set[asyncio.Task[None]] = set()
+
+    def follow(change: PolicyChange, engine_host: EngineHost) -> None:
+        task = asyncio.create_task(engine_host.follow(change.book))
+        following.add(task)
+        task.add_done_callback(following.discard)
+
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         decode_pool = DecodePool(settings.image_limits(), workers=settings.decode_threads)
         engine_host = EngineHost(
@@ -154,18 +166,19 @@ def create_app(
                 open_fast_path=_fast_path_opener(policies, fast_reader),
                 check=startup_check,
             ),
-            lifecycle=lifecycle,
+                hang_s=settings.engine_hang_s,
             metrics=metrics,
-            on_ready=drift.watch,
+            on_ready=announce,
             on_failure=on_engine_failure,
             readiness_timeout_s=settings.readiness_timeout_s,
             rules=RestartRules(max_failures=settings.engine_max_failures),
         )
         fetch_rules = settings.fetch_rules()
+        lifecycle.follow(engine_host.state)
         fetcher = None if fetch_rules is None else ImageFetcher(fetch_rules)
         inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache, drift)
         assessor, recorder = Assessor(inputs, matchers), Recorder(audit, kept)
-        policies.listen(lambda change: _follow(change, engine_host))
+        policies.listen(lambda change: follow(change, engine_host))
         app.state.services = Services(
             settings=settings,
             metrics=metrics,

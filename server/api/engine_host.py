@@ -1,8 +1,8 @@
 """Keeps an engine alive behind a server that already listens.
 
 While it loads the process is alive and says so, moderation calls get a 503 with a time to come
-back, and an orchestrator sees the truth on ``/readyz``. An engine that dies is seen at once: its
-calls end with a 503, it is released and started again, ever more patiently. One that can't be
+back, and an orchestrator sees the truth on ``/readyz``. An engine that dies or hangs is noticed:
+its calls end with a 503, it is released and started again, ever more patiently. One that can't be
 started at all, or that dies again and again, is reported, so that the process may end and its
 supervisor take over.
 """
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import structlog
 
 from server.api.engine_session import EngineRecipe, EngineSession, Serving, open_session
-from server.api.lifecycle import Lifecycle, Phase
+from server.api.lifecycle import EngineState, Phase
+from server.concepts.policy_book import PolicyBook
 from server.errors import EngineUnavailableError, SightwardError
 from server.telemetry import Metrics
 
@@ -42,37 +43,41 @@ class RestartRules:
         return min(self.max_pause_s, self.first_pause_s * 2.0 ** (failures - 1))
 
 
-def _ignore(model_version: str) -> None:
-    del model_version
+def _ignore(serving: Serving) -> None:
+    del serving
 
 
 class EngineHost:
-    """Owns one engine at a time from `start` to `stop`.
+    """Owns one engine at a time from `start` to `stop`; `state` says how that is.
 
     `on_failure` is called once when no engine will be started any more, after the reason was
-    logged: the first one could not be, or too many failed in a row. `on_ready` is called with the
-    model's version before an engine is asked by anyone. `pause` waits for seconds.
+    logged: the first one could not be, or too many failed in a row. `on_ready` is called with what
+    serves before an engine is asked by anyone, and again when its version changed under a new
+    policy. `pause` waits for seconds. `name` tells this host from others in the log.
     """
 
     def __init__(
         self,
         recipe: EngineRecipe,
         *,
-        lifecycle: Lifecycle,
         metrics: Metrics,
         on_failure: Callable[[], None],
-        on_ready: Callable[[str], None] = _ignore,
+        on_ready: Callable[[Serving], None] = _ignore,
         readiness_timeout_s: float,
+        name: str = "default",
         rules: RestartRules | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.state = EngineState()
+        self.failure: str | None = None
+        """Why the engine last died, or could not be started; None: it never did."""
         self._recipe = recipe
-        self._lifecycle = lifecycle
         self._metrics = metrics
         self._on_failure = on_failure
         self._on_ready = on_ready
         self._readiness_timeout_s = readiness_timeout_s
+        self._log = _log.bind(model=name)
         self._rules = rules or RestartRules()
         self._pause = pause
         self._clock = clock
@@ -95,22 +100,25 @@ class EngineHost:
             self._keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeping
+        self._has_settled.set()
         await self._close()
 
     @property
     def serving(self) -> Serving:
         """What answers; raises the `EngineUnavailableError` that says why nothing does."""
-        self._lifecycle.require_engine()
+        self.state.require()
         if self._session is None:
             raise EngineUnavailableError("the engine was stopped")
         return self._session.serving
 
-    async def require_ready(self) -> None:
-        """Return if new work is taken and the engine answers a probe now.
+    @property
+    def waiting(self) -> int:
+        """How many questions the engine is being waited for."""
+        return 0 if self._session is None else self._session.waiting
 
-        Raises what the lifecycle refuses work with, and `EngineUnavailableError`.
-        """
-        self._lifecycle.require_open()
+    async def require_ready(self) -> None:
+        """Return if the engine answers a probe now; raises `EngineUnavailableError`."""
+        self.state.require()
         try:
             async with asyncio.timeout(self._readiness_timeout_s):
                 is_ready = self._session is not None and await self._session.ready()
@@ -118,6 +126,16 @@ class EngineHost:
             raise EngineUnavailableError("the engine does not answer in time") from error
         if not is_ready:
             raise EngineUnavailableError("the engine does not answer")
+
+    async def follow(self, book: PolicyBook) -> None:
+        """Hold what serves to a policy that changed; one that is started later holds to it too."""
+        session = self._session
+        if session is None:
+            return
+        before = session.serving.moderator.model_version
+        await session.follow(book)
+        if session is self._session and session.serving.moderator.model_version != before:
+            self._on_ready(session.serving)
 
     async def _keep_alive(self) -> None:
         failures = 0
@@ -129,13 +147,15 @@ class EngineHost:
                     failures = 0
             failures += 1
             if not self._has_settled.is_set() or failures > self._rules.max_failures:
-                self._lifecycle.engine_is(Phase.FAILED)
+                self.state.phase = Phase.FAILED
                 self._has_settled.set()
                 self._on_failure()
                 return
             # Spread, so that replicas that died together don't load together.
             pause_s = self._rules.pause_s(failures) * random.uniform(0.8, 1.2)  # noqa: S311
-            _log.info("engine to be started again", failures=failures, pause_s=round(pause_s, 1))
+            self._log.info(
+                "engine to be started again", failures=failures, pause_s=round(pause_s, 1)
+            )
             await self._pause(pause_s)
 
     async def _open(self) -> bool:
@@ -147,15 +167,17 @@ class EngineHost:
             # Whatever it was, a server without an engine must say so and not die silently. What we
             # raise on purpose explains itself; anything else needs its traceback.
             unexpected = None if isinstance(error, SightwardError) else error
-            _log.error("engine failed to start", error=str(error), exc_info=unexpected)
+            self.failure = str(error)
+            self._log.error("engine failed to start", error=str(error), exc_info=unexpected)
             self._metrics.engine_failures.labels("start").inc()
             return False
-        version = self._session.serving.moderator.model_version
-        self._metrics.name_model(self._session.serving.card.id, version)
-        self._on_ready(version)
-        self._lifecycle.engine_is(Phase.READY)
-        _log.info(
-            "engine ready", model_version=version, seconds=round(time.monotonic() - began_s, 1)
+        serving = self._session.serving
+        self._on_ready(serving)
+        self.state.phase = Phase.READY
+        self._log.info(
+            "engine ready",
+            model_version=serving.moderator.model_version,
+            seconds=round(time.monotonic() - began_s, 1),
         )
         self._has_settled.set()
         return True
@@ -163,9 +185,10 @@ class EngineHost:
     async def _wait_for_death(self) -> None:
         assert self._session is not None  # noqa: S101 - opened just before
         reason = await self._session.died()
-        self._lifecycle.engine_is(Phase.RESTARTING)
+        self.state.phase = Phase.RESTARTING
+        self.failure = reason
         self._metrics.engine_failures.labels("death").inc()
-        _log.error("engine died", reason=reason)
+        self._log.error("engine died", reason=reason)
         await self._close()
 
     async def _close(self) -> None:

@@ -1,7 +1,8 @@
 """One life of an engine: made, started, tried out, and released again, however it ends.
 
 Loading takes seconds to minutes and happens beside the event loop. An engine counts as started once
-it has judged what it was tried with (`server.startup_check`).
+it has judged what it was tried with (`server.startup_check`). From then on it is watched for
+hanging (`server.engine.watched`).
 """
 
 import asyncio
@@ -13,10 +14,12 @@ import structlog
 
 from server.cascade import FastPath
 from server.concepts.calibration import Calibration, CalibrationChoice
+from server.concepts.policy_book import PolicyBook
 from server.concepts.probes import ProbeSet
+from server.engine.adaptable import Adaptable
 from server.engine.conversation import Writer
-from server.engine.mortal import Mortal
 from server.engine.protocol import Engine, ModelCard
+from server.engine.watched import WatchedEngine, watched
 from server.errors import SightwardError
 from server.moderator import Moderator, chosen_calibration
 from server.startup_check import StartupCheck
@@ -25,8 +28,8 @@ _log = structlog.get_logger("server")
 
 _STOP_TIMEOUT_S = 60.0
 
-FastPathOpener = Callable[[Calibration | None], Awaitable[FastPath]]
-"""Opens the fast path of a model with that calibration."""
+FastPathOpener = Callable[[Calibration | None], Awaitable[FastPath | None]]
+"""Opens the fast path of a model with that calibration; None where the policy wants none now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,10 @@ class EngineRecipe:
     """How to bring an engine to life.
 
     `make` may be slow (it is called in a thread). `probes` are the questions it is asked and
-    `calibration` is what is made of the answers. `open_fast_path` is None where the policy wants no
-    fast path; where it fails, the reason is logged and the whole model judges everything. `check`
-    is None where any engine that starts will do.
+    `calibration` is what is made of the answers. `open_fast_path` is None where nobody can open
+    one; where it fails, the reason is logged and the whole model judges everything. `check` is
+    None where any engine that starts will do. One that answers nothing for `hang_s` though it was
+    asked is taken for dead; None: it never is.
     """
 
     make: Callable[[], Engine]
@@ -44,45 +48,74 @@ class EngineRecipe:
     calibration: CalibrationChoice = "own"
     open_fast_path: FastPathOpener | None = None
     check: StartupCheck | None = None
+    hang_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A started engine and what was built on it; `writer` is None for one that can't write."""
+    """A started engine and what was built on it.
+
+    `writer` is None for one that can't write, `adaptable` for one that takes no adapters beside
+    its own.
+    """
 
     card: ModelCard
     moderator: Moderator
     writer: Writer | None
     since_unix_s: int
+    adaptable: Adaptable | None = None
 
 
 class EngineSession:
     """A started engine; `close` it when done, or when it has died. Made by `open_session`."""
 
-    def __init__(self, engine: Engine, moderator: Moderator) -> None:
+    def __init__(
+        self, engine: Engine, seen: WatchedEngine, moderator: Moderator, recipe: EngineRecipe
+    ) -> None:
         self._engine = engine
-        self._fast_path = moderator.fast_path
+        self._watched = seen
+        self._recipe = recipe
+        self._calibration = chosen_calibration(recipe.calibration, engine.card)
+        self._opening = asyncio.Lock()
+        self._is_closed = False
         self.serving = Serving(
             engine.card,
             moderator,
-            engine if isinstance(engine, Writer) else None,
+            seen if isinstance(seen, Writer) else None,
             since_unix_s=int(time.time()),
+            adaptable=engine if isinstance(engine, Adaptable) else None,
         )
+
+    @property
+    def waiting(self) -> int:
+        """How many questions the engine is being waited for."""
+        return self._watched.waiting
 
     async def ready(self) -> bool:
         """Whether the engine answers a probe right now."""
-        return await self._engine.ready()
+        return await self._watched.ready()
 
     async def died(self) -> str:
-        """Wait until the engine is dead; for ever with one that only dies with this process."""
-        if isinstance(self._engine, Mortal):
-            return await self._engine.died()
-        await asyncio.Event().wait()
-        return ""
+        """Wait until the engine is dead or hangs; with one that does neither, for ever."""
+        return await self._watched.died()
+
+    async def follow(self, book: PolicyBook) -> None:
+        """Hold the fast path to a policy that changed; opens it where it was not wanted before."""
+        moderator = self.serving.moderator
+        async with self._opening:
+            if moderator.fast_path is None and book.fast_path != "off" and not self._is_closed:
+                path = await _fast_path_with(self._recipe.open_fast_path, self._calibration)
+                if path is not None and self._is_closed:
+                    await path.close()
+                    return
+                moderator.fast_path = path
+            if moderator.fast_path is not None:
+                moderator.fast_path.follow(book)
 
     async def close(self) -> None:
         """Release everything; what an engine that died can't release any more is logged."""
-        await _release(self._engine, self._fast_path)
+        self._is_closed = True
+        await _release(self._engine, self.serving.moderator.fast_path)
 
 
 async def open_session(recipe: EngineRecipe) -> EngineSession:
@@ -96,13 +129,14 @@ async def open_session(recipe: EngineRecipe) -> EngineSession:
             await recipe.check(Moderator(engine, recipe.probes, calibration=recipe.calibration))
         calibration = chosen_calibration(recipe.calibration, engine.card)
         fast_path = await _fast_path_with(recipe.open_fast_path, calibration)
+        seen = watched(engine, hang_s=recipe.hang_s)
         moderator = Moderator(
-            engine,
+            seen,
             recipe.probes,
             calibration="none" if calibration is None else calibration,
             fast_path=fast_path,
         )
-        return EngineSession(engine, moderator)
+        return EngineSession(engine, seen, moderator, recipe)
     except BaseException:
         await _release(engine, fast_path)
         raise

@@ -19,6 +19,7 @@ async def livez() -> JSONResponse:
 async def readyz(services: ServicesDep) -> JSONResponse:
     """The model answered a question just now; 503 in the documented shape if it did not."""
     await services.engine_host.require_ready()
+    services.lifecycle.require_open()
     return JSONResponse({"status": "ready"})
 
 

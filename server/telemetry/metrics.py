@@ -126,7 +126,7 @@ class Metrics:
 
         self.engine_failures = Counter(
             "sightward_engine_failures",
-            "Engines that died, or could not be started.",
+            "Engines that died or hung, or could not be started.",
             ["kind"],
             registry=self.registry,
         )

@@ -13,7 +13,7 @@ from server.api.engine_host import EngineHost, RestartRules
 from server.api.engine_session import EngineRecipe
 from server.api.lifecycle import Lifecycle, Phase
 from server.concepts.probes import load_probes
-from server.engine.protocol import Engine
+from server.engine.protocol import Answer, Engine, Question
 from server.engine.stub import StubEngine
 from server.errors import EngineRestartingError, EngineStartError, EngineUnavailableError
 from server.moderator import Moderator
@@ -47,13 +47,18 @@ class Clock:
 class Kept:
     """A host with all that a test needs to see of it."""
 
-    def __init__(self, make: Callable[[], Engine], rules: RestartRules, check: object) -> None:
-        self.lifecycle, self.metrics = Lifecycle(), Metrics()
+    def __init__(
+        self,
+        make: Callable[[], Engine],
+        rules: RestartRules,
+        check: object,
+        hang_s: float | None,
+    ) -> None:
+        self.metrics = Metrics()
         self.pauses, self.clock = Pauses(), Clock()
         self.given_up = asyncio.Event()
         self.host = EngineHost(
-            EngineRecipe(make, load_probes(), check=check),  # type: ignore[arg-type]
-            lifecycle=self.lifecycle,
+            EngineRecipe(make, load_probes(), check=check, hang_s=hang_s),  # type: ignore[arg-type]
             metrics=self.metrics,
             on_failure=self.given_up.set,
             readiness_timeout_s=10.0,
@@ -61,6 +66,7 @@ class Kept:
             pause=self.pauses,
             clock=self.clock,
         )
+        self.lifecycle = Lifecycle(self.host.state)
 
     async def until(self, phase: Phase) -> None:
         async with asyncio.timeout(60):
@@ -74,9 +80,12 @@ class Kept:
 
 @asynccontextmanager
 async def kept(
-    make: Callable[[], Engine], rules: RestartRules | None = None, check: object = None
+    make: Callable[[], Engine],
+    rules: RestartRules | None = None,
+    check: object = None,
+    hang_s: float | None = None,
 ) -> AsyncIterator[Kept]:
-    keeper = Kept(make, rules or RestartRules(), check)
+    keeper = Kept(make, rules or RestartRules(), check, hang_s)
     keeper.host.start()
     await keeper.host.settled()
     try:
@@ -246,3 +255,30 @@ async def test_metrics_name_the_phase_and_the_model() -> None:
     assert 'sightward_phase{phase="draining"} 0.0' in lines
     (info,) = [line for line in lines if line.startswith("sightward_model_info{")]
     assert 'model="sightward-stub"' in info
+
+
+async def test_an_engine_that_hangs_is_released_and_started_again() -> None:
+    class Hanging(StubEngine):
+        """Lets every question after the first engine's start wait for ever."""
+
+        async def ask(self, question: Question) -> Answer:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    engines: list[StubEngine] = []
+
+    def make() -> StubEngine:
+        engines.append(StubEngine() if engines else Hanging())
+        return engines[-1]
+
+    async with kept(make, hang_s=0.02) as keeper:
+        asking = asyncio.create_task(keeper.host.serving.moderator.judge_text("a boat"))
+        async with asyncio.timeout(60):
+            await keeper.pauses.asked.get()
+        assert keeper.host.failure is not None
+        assert "no answer for 0.02 s" in keeper.host.failure
+        assert not engines[0].is_started
+        keeper.pauses.end()
+        await keeper.until(Phase.READY)
+        asking.cancel()
+        await keeper.host.serving.moderator.judge_text("a boat")

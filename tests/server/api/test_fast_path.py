@@ -1,6 +1,8 @@
 """The fast path through HTTP: which path judged is said, and a missing one harms nobody."""
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,9 +10,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from PIL import Image
+from structlog.testing import capture_logs
 
 from server.api.app import create_app
+from server.api.services import Services
 from server.cascade import FastReader
 from server.concepts.calibration import Calibration, FastPathCalibration
 from server.concepts.fast_path import FastReading, recognised
@@ -165,3 +170,70 @@ async def test_a_policy_without_a_fast_path_loads_no_head(
 
     async with connected(engine, never, {"calibration": settings["calibration"]}) as client:
         assert await fast_path_of(client) is None
+
+
+def write_policy(path: Path, *, fast_path: str) -> None:
+    path.write_text(json.dumps(json.loads(POLICY_FILE.read_text()) | {"fast_path": fast_path}))
+
+
+@asynccontextmanager
+async def live(
+    engine: StubEngine, fast_reader: Callable[[], FastReader], settings: dict[str, Any]
+) -> AsyncIterator[tuple[httpx2.AsyncClient, FastAPI]]:
+    """An app whose files are looked at when the test says so."""
+    settings = {"cache": "off", "policy_poll_s": 3600.0, **settings}
+    app = create_app(Settings.model_validate(settings), engine=engine, fast_reader=fast_reader)
+    async with app.router.lifespan_context(app):
+        await app.state.services.engine_host.settled()
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client, app
+
+
+async def test_a_policy_that_switches_it_on_opens_it_and_one_that_switches_it_off_is_obeyed(
+    engine: StubEngine, settings: dict[str, Any], image_part: ImagePart, safe_png: bytes
+) -> None:
+    write_policy(settings["policy"], fast_path="off")
+    head, white = Head(), image_part(safe_png)
+    judged_by, drifts = [], []
+    async with live(engine, lambda: head, settings) as (client, app):
+        services = app.state.services
+        for use in ("off", "both", "off", "allow_only"):
+            write_policy(settings["policy"], fast_path=use)
+            await services.policies.refresh()
+            async with asyncio.timeout(60):
+                while not await is_used(services, use):  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            said = await detail(client, white)
+            judged_by += said["judged_by"]
+            drifts.append(said["model_version"] in (await client.get("/metrics")).text)
+    assert judged_by == ["model", "safety_head", "model", "safety_head"]
+    assert all(drifts), "the model that is served is named as it is now"
+    assert head.is_closed
+
+
+async def is_used(services: Services, use: str) -> bool:
+    path = services.engine_host.serving.moderator.fast_path
+    return ("off" if path is None else path.use) == use
+
+
+async def test_one_that_cannot_be_opened_live_is_logged_and_the_model_judges_everything(
+    engine: StubEngine, settings: dict[str, Any], image_part: ImagePart, safe_png: bytes
+) -> None:
+    write_policy(settings["policy"], fast_path="off")
+    tried = threading.Event()
+
+    def no_head_now() -> FastReader:
+        tried.set()
+        raise NoFastPathError("the model has no safety modules")
+
+    with capture_logs() as logs:
+        async with live(engine, no_head_now, settings) as (client, app):
+            write_policy(settings["policy"], fast_path="both")
+            await app.state.services.policies.refresh()
+            assert await asyncio.to_thread(tried.wait, 60)
+            said = await detail(client, image_part(safe_png))
+    assert said["judged_by"] == ["model"]
+    assert "no safety modules" in next(
+        line["reason"] for line in logs if line["event"] == "every picture is judged in full"
+    )

@@ -18,6 +18,7 @@ from PIL import Image
 from prometheus_client import REGISTRY
 from transformers import AutoTokenizer
 
+from server.concepts.probes import load_probes
 from server.engine.conversation import Chat, Turn, Writer, gathered
 from server.engine.protocol import (
     Answer,
@@ -39,6 +40,8 @@ from server.errors import (
     SeedError,
     UnusableAnswerError,
 )
+from server.moderator import Moderator
+from server.startup_check import check_judged_right
 
 pytestmark = pytest.mark.engine
 
@@ -152,6 +155,12 @@ async def test_the_card_names_the_model_and_its_rows(
 async def test_a_started_engine_is_ready_again_and_again(engine: VllmEngine) -> None:
     assert await engine.ready()
     assert await engine.ready()
+
+
+async def test_the_shipped_weights_pass_the_check_that_a_server_starts_with(
+    engine: VllmEngine,
+) -> None:
+    await check_judged_right(Moderator(engine, load_probes()))
 
 
 async def test_starting_twice_keeps_the_running_engine(engine: VllmEngine) -> None:
