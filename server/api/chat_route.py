@@ -31,15 +31,32 @@ from server.telemetry import Metrics, RequestRecord
 router = APIRouter()
 
 _AT = "#/paths/~1v1~1chat~1completions/post"
+_CHUNK = (
+    f"{_AT}/responses/200/content/text~1event-stream/schema/properties/data/oneOf/1/contentSchema"
+)
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": ChatCompletion,
         "content": {
             "text/event-stream": {
-                "schema": ChatChunk.model_json_schema(
-                    ref_template=f"{_AT}/responses/200/content/text~1event-stream/schema/"
-                    "$defs/{model}"
-                )
+                "schema": {  # of one event
+                    "type": "object",
+                    "required": ["data"],
+                    "properties": {
+                        "data": {
+                            "oneOf": [
+                                {"const": "[DONE]"},
+                                {
+                                    "type": "string",
+                                    "contentMediaType": "application/json",
+                                    "contentSchema": ChatChunk.model_json_schema(
+                                        ref_template=f"{_CHUNK}/$defs/{{model}}"
+                                    ),
+                                },
+                            ]
+                        }
+                    },
+                }
             }
         },
     },

@@ -18,9 +18,10 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
 )
 
-from server.api.schemas import encodable, invalid_field
+from server.api.schemas import IMAGE_URL_SCHEMA, encodable, invalid_field
 from server.errors import InvalidFieldError
 
 _MAX_STOPS = 4
@@ -62,7 +63,7 @@ class _Strict(BaseModel):
 class ChatImageUrl(_Strict):
     """Where a picture is: a base64 data URL. Every picture is read in full `detail`."""
 
-    url: Annotated[Words, Field(min_length=1)]
+    url: Annotated[Words, Field(min_length=1), WithJsonSchema(IMAGE_URL_SCHEMA)]
     detail: Literal["auto", "low", "high"] = "auto"
 
 
@@ -159,6 +160,16 @@ Stops = Annotated[tuple[Stop, ...], Field(strict=False, max_length=_MAX_STOPS)]
 class ChatRequest(_Strict):
     """The JSON body, without what is ignored or asks for nothing."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {
+                "properties": {"stream_options": {"type": "object"}},
+                "required": ["stream_options"],
+            },
+            "then": {"properties": {"stream": {"const": True}}, "required": ["stream"]},
+        }
+    )
+
     messages: Annotated[tuple[ChatMessage, ...], Field(strict=False, min_length=1)]
     model: Words | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -166,7 +177,7 @@ class ChatRequest(_Strict):
     temperature: float = Field(default=1.0, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     stop: Stops = ()
-    seed: Annotated[int, Field(ge=-_SEED_BOUND, lt=_SEED_BOUND)] | None = None
+    seed: Annotated[int, Field(ge=-_SEED_BOUND, le=_SEED_BOUND - 1)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
 

@@ -31,6 +31,14 @@ def guarded_paths(*, with_metrics: bool) -> tuple[Guarded, ...]:
     )
 
 
+def needed_scope(path: str, guarded: Sequence[Guarded]) -> KeyScope | None:
+    """The scope that is needed at `path`; None: no key is."""
+    for where, scope in guarded:
+        if path == where or (where.endswith("/") and path.startswith(where)):
+            return scope
+    return None
+
+
 class ApiKeyMiddleware:
     """Lets requests in only with a key that has the scope of their path.
 
@@ -44,19 +52,14 @@ class ApiKeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
-        needed = self._needed(scope["path"]) if scope["type"] == "http" else None
+        is_http = scope["type"] == "http"
+        needed = needed_scope(scope["path"], self._guarded) if is_http else None
         if needed is not None:
             refusal = self._refusal(scope, needed)
             if refusal is not None:
                 await error_response(scope, refusal)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-    def _needed(self, path: str) -> KeyScope | None:
-        for guarded, scope in self._guarded:
-            if path == guarded or (guarded.endswith("/") and path.startswith(guarded)):
-                return scope
-        return None
 
     def _refusal(self, scope: Scope, needed: KeyScope) -> SightwardError | None:
         """Why the request is not let in; None if it is, with its holder noted."""

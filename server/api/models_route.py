@@ -5,6 +5,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from server.api.errors import ErrorBody
 from server.api.keys import key_holder
 from server.api.services import ServicesDep
 from server.cascade import FastPath
@@ -97,7 +98,7 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", responses={code: {"model": ErrorBody} for code in (401, 403, 503)})
 async def list_models(request: Request, services: ServicesDep) -> ModelList:
     """The served model. Any other model's name in a moderation call is taken as an alias of it."""
     serving, settings = services.engine_host.serving, services.settings

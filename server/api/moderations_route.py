@@ -15,7 +15,7 @@ from server.api.errors import ErrorBody
 from server.api.keys import key_holder
 from server.api.recording import Caller
 from server.api.request_record import record_of
-from server.api.schemas import ModerationRequest, ModerationResponse
+from server.api.schemas import ModerationRequest, ModerationResponse, SightwardOptions
 from server.api.services import ServicesDep
 
 router = APIRouter()
@@ -42,12 +42,22 @@ _BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "input": {"type": "array", "items": {"type": "string"}},
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "minItems": 1,
+                        },
+                        "input": {
+                            "type": "array",
+                            "items": {"type": "string", "minLength": 1},
+                            "minItems": 1,
+                        },
                         "model": {"type": "string"},
-                        "sightward": {"type": "string", "description": "Options as JSON."},
+                        "sightward": SightwardOptions.model_json_schema(),
                     },
-                }
+                    "anyOf": [{"required": ["file"]}, {"required": ["input"]}],
+                },
+                "encoding": {"sightward": {"contentType": "application/json"}},
             },
         },
     }

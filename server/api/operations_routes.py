@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, generate_latest
 
+from server.api.errors import ErrorBody
 from server.api.services import ServicesDep
 
 router = APIRouter()
@@ -15,15 +16,23 @@ async def livez() -> JSONResponse:
     return JSONResponse({"status": "alive"})
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"model": ErrorBody}})
 async def readyz(services: ServicesDep) -> JSONResponse:
     """The model answered a question just now; 503 in the documented shape if it did not."""
-    await services.engine_host.require_ready()
     services.lifecycle.require_open()
+    await services.engine_host.require_ready()
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/metrics")
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        401: {"model": ErrorBody},
+        403: {"model": ErrorBody},
+    },
+)
 async def metrics(services: ServicesDep) -> Response:
     """Our metrics, then those that vLLM and the Prometheus client keep for the process."""
     exposition = generate_latest(services.metrics.registry) + generate_latest(REGISTRY)

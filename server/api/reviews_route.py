@@ -27,13 +27,37 @@ MAX_PAGE = 200
 _RESPONSES: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 500, 503)
 }
+_DECIDE_THE_FIRST = {
+    "decide": {
+        "operationId": "decide_review",
+        "parameters": {"review_id": "$response.body#/data/0/verdict/id"},
+        "description": "Decide about one of them.",
+    }
+}
 _Text = Annotated[str, AfterValidator(encodable)]
+
+
+def _only_the_taxonomys_names(schema: dict[str, object]) -> None:
+    """Say in the schema what the validator below checks."""
+    taxonomy = load_taxonomy()
+    named = {name: taxonomy.concepts_of(name) for name in taxonomy.category_names}
+    unsafe = [
+        {"category": {"enum": [name, ""]}, "concept": {"enum": ["", *concepts]}}
+        for name, concepts in named.items()
+    ]
+    safe = {"label": {"const": "Safe"}, "category": {"const": ""}, "concept": {"const": ""}}
+    schema["anyOf"] = [
+        {"properties": safe},
+        *({"properties": {"label": {"const": "Unsafe"}} | names} for names in unsafe),
+    ]
 
 
 class ReviewDecision(BaseModel):
     """What a person found: safe, or unsafe and of what; names are the taxonomy's, or empty."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", json_schema_extra=_only_the_taxonomys_names
+    )
 
     label: Label
     category: _Text = ""
@@ -61,7 +85,11 @@ class ReviewList(BaseModel):
     has_more: bool
 
 
-@router.get("/v1/reviews", response_model=ReviewList, responses=_RESPONSES)
+@router.get(
+    "/v1/reviews",
+    response_model=ReviewList,
+    responses=_RESPONSES | {200: {"links": _DECIDE_THE_FIRST}},
+)
 async def list_reviews(
     services: ServicesDep,
     status: ReviewStatus = "open",
@@ -78,6 +106,7 @@ async def list_reviews(
 @router.post(
     "/v1/reviews/{review_id}",
     response_model=Review,
+    operation_id="decide_review",
     responses=_RESPONSES,
     openapi_extra={
         "requestBody": {

@@ -15,6 +15,7 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
 )
 
 from server.api.errors import ErrorObject
@@ -39,6 +40,9 @@ def encodable(text: str) -> str:
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(encodable)]
 
+IMAGE_URL_SCHEMA = {"type": "string", "format": "uri", "minLength": 1}
+"""Of a picture's address; what it holds or names is looked at input by input."""
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
@@ -47,7 +51,7 @@ class _Request(BaseModel):
 class ImageUrl(_Request):
     """Where the picture is: a base64 data URL, or one of the web where this server fetches any."""
 
-    url: Text
+    url: Annotated[Text, WithJsonSchema(IMAGE_URL_SCHEMA)]
 
 
 class TextPart(_Request):
@@ -87,8 +91,8 @@ Part = Annotated[
 ]
 Input = Annotated[
     Annotated[Text, Tag("<string>")]
-    | Annotated[tuple[Text, ...], Tag("<strings>"), Field(strict=False)]
-    | Annotated[tuple[Part, ...], Tag("<parts>"), Field(strict=False)],
+    | Annotated[tuple[Text, ...], Tag("<strings>"), Field(strict=False, min_length=1)]
+    | Annotated[tuple[Part, ...], Tag("<parts>"), Field(strict=False, min_length=1)],
     Discriminator(
         _input_tag,
         custom_error_type="unknown_input",
@@ -274,4 +278,5 @@ def invalid_field(error: ValidationError, *, prefix: str) -> InvalidFieldError:
     subject = where or "the body"
     # Pydantic's own words for this one name our classes.
     problem = "Input should be an object" if first["type"] == "model_type" else first["msg"]
+    problem = problem.removeprefix("Value error, ")  # our own words
     return InvalidFieldError(f"Invalid value at {subject}: {problem}.", param=where)

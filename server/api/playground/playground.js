@@ -116,13 +116,19 @@ function showVerdict(card, answer, name) {
   card.querySelector(".own-part").hidden = own.length === 0;
   bars(card.querySelector(".own"), own);
   pairs(card.querySelector(".timings"), TIMES.map(
-    ([key, label]) => [label, `${detail.timings_ms[key].toFixed(1)} ms`]));
+    ([key, label]) => [label, duration(detail, key)]));
   const versions = [["Answer", answer.id], ["Model", detail.model_version],
     ["Policy", detail.policy_version], ["Fingerprint", (detail.fingerprints ?? []).join(" ")]];
   pairs(card.querySelector(".versions dl"), versions.filter(([, value]) => value));
   card.querySelector(".details").hidden = false;
   card.querySelector(".versions").hidden = false;
   say(`${name}: ${action}. ${summary(detail)}`);
+}
+
+function duration(detail, key) {
+  const isKnown = key === "engine" && detail.scores_from.length > 0
+    && detail.scores_from.every((source) => source === "cache" || source === "near_duplicate");
+  return isKnown ? "judged before" : `${detail.timings_ms[key].toFixed(1)} ms`;
 }
 
 function summary(detail) {
