@@ -91,13 +91,13 @@ def _fast_path_opener(
         return None
     make_reader = fast_reader
 
-
     async def open_wanted(calibration: Calibration | None) -> FastPath | None:
         if policies.book.fast_path == "off":
             return None
         path = await open_fast_path(make_reader, calibration, policies.book)
         path.follow(policies.book)  # it may have changed meanwhile
         return path
+
     return open_wanted
 
 
@@ -144,7 +144,6 @@ def create_app(
     drain = Drain(lifecycle, notice_s=settings.drain_notice_s, grace_s=settings.drain_grace_s)
     make_engine = engine if callable(engine) else lambda: engine
 
-    @asynccontextmanager
     def announce(serving: Serving) -> None:
         metrics.name_model(serving.card.id, serving.moderator.model_version)
         drift.watch(serving.moderator.model_version)
@@ -156,6 +155,7 @@ def create_app(
         following.add(task)
         task.add_done_callback(following.discard)
 
+    @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         decode_pool = DecodePool(settings.image_limits(), workers=settings.decode_threads)
         engine_host = EngineHost(
@@ -165,16 +165,16 @@ def create_app(
                 calibration=calibration,
                 open_fast_path=_fast_path_opener(policies, fast_reader),
                 check=startup_check,
-            ),
                 hang_s=settings.engine_hang_s,
+            ),
             metrics=metrics,
             on_ready=announce,
             on_failure=on_engine_failure,
             readiness_timeout_s=settings.readiness_timeout_s,
             rules=RestartRules(max_failures=settings.engine_max_failures),
         )
-        fetch_rules = settings.fetch_rules()
         lifecycle.follow(engine_host.state)
+        fetch_rules = settings.fetch_rules()
         fetcher = None if fetch_rules is None else ImageFetcher(fetch_rules)
         inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache, drift)
         assessor, recorder = Assessor(inputs, matchers), Recorder(audit, kept)
