@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     """Calls for the model that are worked on at once, their bodies in memory."""
     max_waiting_calls: int = Field(default=256, ge=0)
     """Calls that wait for their turn, unread; any more are refused with a time to come back."""
+    max_wait_s: float = Field(default=10.0, gt=0)
+    """Nor does a call wait that would have to for longer, going by how long others have taken."""
     rate_limit: Annotated[str | None, AfterValidator(checked_limits)] = None
     """What each key may call, e.g. 600/minute, or 10/second; 5000/day. Without keys: each address.
 

@@ -3,6 +3,9 @@
 Whoever is refused is told when a turn of its own would come, from how long calls have been taking:
 by Little's law a full house of N, each staying S seconds, lets N / S in a second. Each refusal
 takes a turn further back, so that those refused together don't all return together.
+
+A call that could not be done in time is refused too, rather than worked on in vain: under overload
+every answer that comes too late costs one that would have been in time, until none is.
 """
 
 import asyncio
@@ -16,12 +19,15 @@ MAX_RETRY_AFTER_S = 30.0
 _FIRST_GUESS_S = 1.0
 """How long a call takes, before any has ended."""
 _NEWEST_WEIGHT = 0.1
+_HOPE = 0.8
+"""A call is let in if it should be done in this share of its time: what others took is a mean."""
 
 
 class Admission:
     """Lets `max_running` calls in at once and has `max_waiting` wait for them, in order.
 
-    Used from the event loop's thread alone. `clock_s` is monotonic.
+    Nobody waits who would have to for more than `max_wait_s` (None: any time). Used from the event
+    loop's thread alone. `clock_s` is monotonic.
     """
 
     def __init__(
@@ -29,10 +35,12 @@ class Admission:
         *,
         max_running: int,
         max_waiting: int,
+        max_wait_s: float | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_running = max_running
         self._max_waiting = max_waiting
+        self._max_wait_s = max_wait_s
         self.clock_s = clock_s
         self._running = 0
         self._waiting: deque[Turn] = deque()
@@ -71,10 +79,16 @@ class Admission:
             self._running += 1
             turn.come()
             return
-        is_hopeless = patience_s is not None and self.expected_wait_s > patience_s
-        if len(self._waiting) >= self._max_waiting or is_hopeless:
+        if len(self._waiting) >= self._max_waiting or self._is_hopeless(patience_s):
             raise QueueFullError(retry_after_s=self._next_promise_s())
         self._waiting.append(turn)
+
+    def _is_hopeless(self, patience_s: float | None) -> bool:
+        """Whether a call that came now would wait too long, or be done too late."""
+        wait_s = self.expected_wait_s
+        if self._max_wait_s is not None and wait_s > self._max_wait_s:
+            return True
+        return patience_s is not None and wait_s + (self._stay_s or 0.0) > _HOPE * patience_s
 
     def give_up(self, turn: "Turn") -> None:
         """Take a call out of the queue. For `Turn`."""

@@ -224,7 +224,9 @@ def create_app(
     app.add_middleware(
         AdmissionMiddleware,
         admission=Admission(
-            max_running=settings.max_running_calls, max_waiting=settings.max_waiting_calls
+            max_running=settings.max_running_calls,
+            max_waiting=settings.max_waiting_calls,
+            max_wait_s=settings.max_wait_s,
         ),
         gate=lifecycle,
         metrics=metrics,

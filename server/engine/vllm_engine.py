@@ -7,7 +7,6 @@ and may ask for written answers.
 """
 
 import asyncio
-import gc
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from server.engine import heap
 from server.engine.answer_reading import AnswerReading
 from server.engine.answer_tokens import AnswerTokens
 from server.engine.control_tokens import ControlTokens
@@ -167,6 +167,7 @@ class VllmEngine:
                 calibration=calibration,
                 risk_types=() if serving.risk_rows is None else tuple(serving.risk_rows.types),
             )
+            await asyncio.to_thread(heap.settle)
             self._serving = serving
 
     async def stop(self) -> None:
@@ -181,7 +182,7 @@ class VllmEngine:
                 await shut_down(serving.llm)
                 # vLLM's objects refer to each other: without this they outlive the engine.
                 del serving
-                await asyncio.to_thread(gc.collect)
+                await asyncio.to_thread(heap.release)
 
     async def ready(self) -> bool:
         """Whether a question about a picture is answered right now, within `probe_timeout_s`."""

@@ -19,6 +19,10 @@ from server.engine.model_source import ModelSource, version_of
 from server.errors import EngineStartError
 
 _GIB = 1 << 30
+_KEPT_PICTURES_GIB = 0.125
+"""Pictures that vLLM keeps prepared, in the server and in the engine each, for the questions that
+follow the first: seconds' worth. Repeated pictures are the score cache's business, and vLLM's own 4
+would let both processes grow for hours."""
 _FIT_TO_MEMORY = -1
 # The ranks that vLLM sizes its adapter buffers for.
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -97,11 +101,10 @@ def engine_arguments(
         "max_logprobs": MAX_TOKEN_IDS,
         "logprobs_mode": "raw_logprobs",
         "enable_prefix_caching": options.caches,
+        "mm_processor_cache_gb": _KEPT_PICTURES_GIB if options.caches else 0,
         "use_tqdm_on_load": False,
         "enable_log_requests": False,
     }
-    if not options.caches:
-        arguments["mm_processor_cache_gb"] = 0
     if on_cpu:
         # Compiling gained nothing on a CPU and cost a minute at every start.
         arguments |= {"enforce_eager": True, "block_size": BLOCK_SIZE}

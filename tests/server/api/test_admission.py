@@ -144,12 +144,28 @@ async def test_a_call_that_can_not_be_in_time_is_refused_instead_of_waiting() ->
     admission = Admission(max_running=1, max_waiting=10, clock_s=clock)
     await stay(admission, clock, 1.0)
     await come(admission.turn())
-    with pytest.raises(QueueFullError):
-        await come(admission.turn(), patience_s=0.5)
+    # Its turn would come in a second; another second and it would be done, a little late.
+    for patience_s in (0.5, 1.5, 2.1):
+        with pytest.raises(QueueFullError):
+            await come(admission.turn(), patience_s=patience_s)
     patient = asyncio.create_task(come(admission.turn(), patience_s=5.0))
     await settle()
     assert admission.waiting == 1
     patient.cancel()
+
+
+async def test_nobody_waits_longer_than_anyone_is_to_wait() -> None:
+    clock = Clock()
+    admission = Admission(max_running=1, max_waiting=10, max_wait_s=2.5, clock_s=clock)
+    await stay(admission, clock, 1.0)
+    await come(admission.turn())
+    waiters = [waiting(admission.turn()) for _ in range(2)]
+    await settle()
+    with pytest.raises(QueueFullError):
+        await come(admission.turn())
+    assert admission.waiting == 2
+    for waiter in waiters:
+        waiter.cancel()
 
 
 @settings(max_examples=50)
