@@ -79,6 +79,9 @@ def assemble(
     root = (cache_dir or cache_root()) / "models"
     digests = _input_digests(files)
     target = root / f"{files.name}-{digests.whole[:12]}"
+    # Asked before anything is written: an image carries its checkpoint where nobody may write.
+    if is_whole(target):
+        return target
     try:
         root.mkdir(parents=True, exist_ok=True)
         # The lock spares a second starter the work; the rename below is what keeps readers safe.

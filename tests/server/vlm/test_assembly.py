@@ -77,6 +77,21 @@ def test_a_second_start_builds_nothing(tmp_path: Path, quick_build: list[Path]) 
     assert first.name.endswith(digest[:12])
 
 
+def test_a_whole_checkpoint_is_found_where_nobody_may_write(
+    tmp_path: Path, quick_build: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = assemble(tmp_path)
+
+    def no_lock(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(assembly, "FileLock", no_lock)
+    assert assemble(tmp_path) == checkpoint
+    (checkpoint / "config.json").write_text("[]")
+    with pytest.raises(AssemblyError, match="Read-only"):
+        assemble(tmp_path)
+
+
 def test_two_servers_that_start_at_once_share_one_build(tmp_path: Path) -> None:
     log = tmp_path / "log"
     servers = [builder(tmp_path, log) for _ in range(3)]
