@@ -511,3 +511,93 @@ class InputNotJudgedError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("the model gave no usable answer")
+
+
+class NoBatchesError(RequestError):
+    """No folder is configured in which batches would be kept."""
+
+    def __init__(self) -> None:
+        super().__init__("this server takes no batches")
+
+
+class UnknownBatchError(RequestError):
+    """There is no such batch, or it is another tenant's."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"no batch {batch_id}")
+
+
+class BatchContentTypeError(ContentTypeError):
+    """A batch that is neither JSON lines nor a form."""
+
+
+class BatchLinesError(RequestError):
+    """A batch has more lines than are taken."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} lines")
+        self.limit = limit
+
+
+class BatchesAtOnceError(RequestError):
+    """A tenant has as many unfinished batches as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} batches are not done yet")
+        self.limit = limit
+
+
+class BatchStorageError(SightwardError):
+    """The folder of batches is full or can't be used; `reason` is for the operator."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BatchEndedError(RequestError):
+    """A batch that has ended was to be cancelled."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the batch is {status}")
+        self.status = status
+
+
+class BatchNotEndedError(RequestError):
+    """A batch that is being worked on was to be deleted."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"the batch is {status}")
+        self.status = status
+
+
+class UnknownHostedModelError(RequestError):
+    """No model of this name is hosted here."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no model {name!r}", param="name")
+        self.name = name
+
+
+class ModelNotAllowedError(RequestError):
+    """An administrator named a model that the operator did not allow to be loaded."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the model {name!r} may not be loaded", param="model")
+        self.name = name
+
+
+class ModelConflictError(RequestError):
+    """The models as they are now don't allow what was asked; `problem` is a clause of ours."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class ModelUnfitError(RequestError):
+    """A model that can't be served here; `reason` is for whoever wants to load it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from server.api import (
+    batches_route,
     chat_route,
     models_route,
     moderations_route,
@@ -26,8 +27,9 @@ from server.api.judging import InputHandler
 from server.api.key_middleware import ApiKeyMiddleware, guarded_paths
 from server.api.key_ring import KeyRing
 from server.api.lifecycle import Lifecycle
-from server.api.middleware import BodyLimitMiddleware, RecordMiddleware
+from server.api.middleware import BodyLimitMiddleware, BodyLimits, RecordMiddleware
 from server.api.moderate import CallHandler
+from server.api.openapi import document
 from server.api.playground.route import playground_router
 from server.api.rate_limit_middleware import RateLimitMiddleware
 from server.api.rate_limits import RateLimits
@@ -40,6 +42,7 @@ from server.api.record_keeping import (
 )
 from server.api.recording import Recorder
 from server.api.services import Services
+from server.batches.service import Batches, open_batches
 from server.cache.opening import open_cache
 from server.cascade import FastPath, FastReader, open_fast_path
 from server.concepts.calibration import Calibration, CalibrationChoice, read_calibration
@@ -131,7 +134,13 @@ def create_app(
     policies = open_policies(settings, metrics.registry)
     matchers = open_matchers(settings)
     audit, kept = open_audit_log(settings, metrics.registry), open_kept_images(settings)
+    batch_folder = open_batches(settings, metrics.registry)
     rate_limits = _rate_limits(settings)
+    admission = Admission(
+        max_running=settings.max_running_calls,
+        max_waiting=settings.max_waiting_calls,
+        max_wait_s=settings.max_wait_s,
+    )
     lifecycle = Lifecycle()
     metrics.show_phase(lambda: lifecycle.phase)
     drift = DriftWatch(("image", "text"), path=settings.drift_reference)
@@ -179,20 +188,41 @@ def create_app(
         inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache, drift)
         assessor, recorder = Assessor(inputs, matchers), Recorder(audit, kept)
         policies.listen(lambda change: follow(change, engine_host))
+        call_handler = CallHandler(assessor, recorder, load_taxonomy(), metrics)
+        batches = (
+            None
+            if batch_folder is None
+            else Batches(
+                *batch_folder,
+                settings,
+                handler=call_handler,
+                serving=lambda: engine_host.serving,
+                policies=policies,
+                lifecycle=lifecycle,
+                load=admission,
+            )
+        )
         app.state.services = Services(
             settings=settings,
             metrics=metrics,
             lifecycle=lifecycle,
             engine_host=engine_host,
-            call_handler=CallHandler(assessor, recorder, load_taxonomy(), metrics),
+            call_handler=call_handler,
             chat_handler=ChatHandler(assessor, recorder, load_taxonomy(), metrics),
             policies=policies,
             audit=audit,
+            batches=batches,
         )
         engine_host.start()
         try:
             async with records_kept(settings, policies, audit, kept, matchers):
-                yield
+                if batches is not None:
+                    batches.start()
+                try:
+                    yield
+                finally:
+                    if batches is not None:
+                        await batches.stop()
         finally:
             await engine_host.stop()
             if cache is not None:
@@ -213,32 +243,47 @@ def create_app(
         redirect_slashes=False,  # a redirect is no documented answer
     )
     install_error_handlers(app)
-    for module in (moderations_route, chat_route, models_route, reviews_route, operations_routes):
+    for module in (
+        moderations_route,
+        batches_route,
+        chat_route,
+        models_route,
+        reviews_route,
+        operations_routes,
+    ):
         app.include_router(module.router)
     if settings.playground:
         app.include_router(playground_router())
+    guarded = guarded_paths(with_metrics=settings.metrics_need_key)
+    document(app, guarded=guarded, is_open=keys.is_open)
     # The last one added is the outermost.
     app.add_middleware(
-        BodyLimitMiddleware, limit_bytes=settings.max_body_bytes, limit_s=settings.body_timeout_s
+        BodyLimitMiddleware,
+        limit_bytes=settings.max_body_bytes,
+        limit_s=settings.body_timeout_s,
+        others={
+            batches_route.PATH: BodyLimits(
+                settings.batches_max_bytes, settings.batches_upload_timeout_s
+            )
+        },
     )
     app.add_middleware(
         AdmissionMiddleware,
-        admission=Admission(
-            max_running=settings.max_running_calls,
-            max_waiting=settings.max_waiting_calls,
-            max_wait_s=settings.max_wait_s,
-        ),
+        admission=admission,
         gate=lifecycle,
         metrics=metrics,
         paths=_WORK_PATHS,
     )
-    app.add_middleware(DeadlineMiddleware, limit_s=settings.request_timeout_s)
-    app.add_middleware(RateLimitMiddleware, limits=rate_limits, metrics=metrics, paths=_WORK_PATHS)
     app.add_middleware(
-        ApiKeyMiddleware,
-        keys=keys,
-        guarded=guarded_paths(with_metrics=settings.metrics_need_key),
+        DeadlineMiddleware, limit_s=settings.request_timeout_s, others=(batches_route.PATH,)
     )
+    app.add_middleware(
+        RateLimitMiddleware,
+        limits=rate_limits,
+        metrics=metrics,
+        paths=(*_WORK_PATHS, batches_route.PATH),
+    )
+    app.add_middleware(ApiKeyMiddleware, keys=keys, guarded=guarded)
     if traces is not None:
         from server.api.trace_middleware import TraceMiddleware
 

@@ -80,9 +80,14 @@ async def read_call(request: Request, settings: Settings) -> ModerationCall:
     if media_type == "multipart/form-data":
         call = await _call_from_form(request, settings)
     elif media_type == "application/json":
-        call = _call_from_json(parse_moderation_request(parse_json(await request.body())))
+        call = call_from_json(parse_moderation_request(parse_json(await request.body())))
     else:
         raise ContentTypeError
+    return checked_call(call, settings)
+
+
+def checked_call(call: ModerationCall, settings: Settings) -> ModerationCall:
+    """The call, if it is within the limits on its inputs; raises a `RequestError`."""
     if len(call.inputs) > settings.max_inputs:
         raise InputCountError(limit=settings.max_inputs, got=len(call.inputs))
     if call.images > settings.max_images:
@@ -95,7 +100,8 @@ async def read_call(request: Request, settings: Settings) -> ModerationCall:
     return call
 
 
-def _call_from_json(body: ModerationRequest) -> ModerationCall:
+def call_from_json(body: ModerationRequest) -> ModerationCall:
+    """The call that a JSON body describes."""
     if isinstance(body.input, str):
         return ModerationCall((TextInput("input", body.input),), False, body.sightward)
     inputs: list[CallInput] = []

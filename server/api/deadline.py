@@ -7,6 +7,7 @@ go on.
 
 import asyncio
 import math
+from collections.abc import Collection
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,12 +28,16 @@ def seconds_left(scope: Scope) -> float | None:
 class DeadlineMiddleware:
     """Ends requests at their deadline with `DeadlineError`, if no answer has begun.
 
-    `limit_s` holds for callers who name none, and bounds the others'; None: no limit.
+    `limit_s` holds for callers who name none, and bounds the others'; None: no limit. It does not
+    hold for `others`, paths whose bodies take long to arrive.
     """
 
-    def __init__(self, app: ASGIApp, *, limit_s: float | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, limit_s: float | None, others: Collection[str] = ()
+    ) -> None:
         self._app = app
         self._limit_s = limit_s
+        self._others = frozenset(others)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -40,7 +45,8 @@ class DeadlineMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            timeout_s = self._timeout_s(Headers(scope=scope).get(HEADER))
+            limit_s = None if scope.get("path") in self._others else self._limit_s
+            timeout_s = _timeout_s(Headers(scope=scope).get(HEADER), limit_s)
         except InvalidFieldError as error:
             await error_response(scope, error)(scope, receive, send)
             return
@@ -65,13 +71,14 @@ class DeadlineMiddleware:
                 raise
             await error_response(scope, DeadlineError(timeout_s=timeout_s))(scope, receive, send)
 
-    def _timeout_s(self, given: str | None) -> float | None:
-        if given is None:
-            return self._limit_s
-        try:
-            timeout_s = float(given)
-        except ValueError:
-            timeout_s = math.nan
-        if not (timeout_s > 0 and math.isfinite(timeout_s)):
-            raise InvalidFieldError(f"{HEADER} must be a number of seconds above 0.", param=HEADER)
-        return timeout_s if self._limit_s is None else min(timeout_s, self._limit_s)
+
+def _timeout_s(given: str | None, limit_s: float | None) -> float | None:
+    if given is None:
+        return limit_s
+    try:
+        timeout_s = float(given)
+    except ValueError:
+        timeout_s = math.nan
+    if not (timeout_s > 0 and math.isfinite(timeout_s)):
+        raise InvalidFieldError(f"{HEADER} must be a number of seconds above 0.", param=HEADER)
+    return timeout_s if limit_s is None else min(timeout_s, limit_s)

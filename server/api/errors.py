@@ -29,6 +29,8 @@ RATE_LIMIT = "rate_limit_error"
 _RETRY_AFTER_S = 5
 # Another replica can answer at once.
 _RETRY_AFTER_DRAIN_S = 1
+# Room comes when a batch ends, which takes its time.
+_RETRY_AFTER_BATCH_S = 60
 
 
 class ErrorObject(BaseModel):
@@ -176,6 +178,51 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
             404, "no_audit_log", "This server keeps no audit log, and so no reviews."
         ),
         errors.UnknownReviewError: ErrorRule(404, "unknown_review", "There is no such review."),
+        errors.NoBatchesError: ErrorRule(
+            404, "no_batches", "This server takes no batches: it has no folder to keep them in."
+        ),
+        errors.UnknownBatchError: ErrorRule(404, "unknown_batch", "There is no such batch."),
+        errors.BatchContentTypeError: ErrorRule(
+            400,
+            "unsupported_content_type",
+            "The content type of a batch must be application/x-ndjson or multipart/form-data.",
+        ),
+        errors.BatchLinesError: ErrorRule(
+            400, "too_many_lines", "The batch has more than {limit} lines, the most that are taken."
+        ),
+        errors.BatchesAtOnceError: ErrorRule(
+            429,
+            "too_many_batches",
+            "{limit} batches are not done yet, the most at once; come back when one is.",
+            RATE_LIMIT,
+            _RETRY_AFTER_BATCH_S,
+        ),
+        errors.BatchStorageError: ErrorRule(
+            507,
+            "batch_storage_full",
+            "There is no room for this batch at the moment; nothing of it was kept.",
+            SERVER_ERROR,
+            _RETRY_AFTER_BATCH_S,
+        ),
+        errors.BatchEndedError: ErrorRule(
+            409, "batch_ended", "The batch is {status} and can't be cancelled any more."
+        ),
+        errors.BatchNotEndedError: ErrorRule(
+            409, "batch_not_ended", "The batch is {status}; cancel it before you delete it."
+        ),
+        errors.UnknownHostedModelError: ErrorRule(
+            404, "unknown_model", "No model of this name is hosted here."
+        ),
+        errors.ModelNotAllowedError: ErrorRule(
+            403,
+            "model_not_allowed",
+            "No such model may be loaded: name a reference variant, a folder inside of the "
+            "server's models_dir that holds one, or a model that its operator has listed.",
+        ),
+        errors.ModelConflictError: ErrorRule(409, "model_conflict", "That can't be: {problem}."),
+        errors.ModelUnfitError: ErrorRule(
+            400, "model_unfit", "The model can't be served here: {reason}"
+        ),
         errors.InvalidBodyError: ErrorRule(
             400, "invalid_body", "The request body can't be read: {problem}."
         ),

@@ -8,6 +8,8 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -70,29 +72,46 @@ class RecordMiddleware:
         record.log(failure)
 
 
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How large a body may be, and how long it may take to arrive."""
+
+    limit_bytes: int
+    limit_s: float
+
+
 class BodyLimitMiddleware:
     """Refuses bodies over `limit_bytes`: at once when the length is declared, else on the way.
 
     And those that take longer than `limit_s`: their senders would keep others from their turns.
+    Paths in `others` have limits of their own.
     """
 
-    def __init__(self, app: ASGIApp, *, limit_bytes: int, limit_s: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limit_bytes: int,
+        limit_s: float,
+        others: Mapping[str, BodyLimits] | None = None,
+    ) -> None:
         self._app = app
-        self._limit_bytes = limit_bytes
-        self._limit_s = limit_s
+        self._limits = BodyLimits(limit_bytes, limit_s)
+        self._others = others or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limits = self._others.get(scope.get("path", ""), self._limits)
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared[:20]) > self._limit_bytes:
-            error = BodyBytesError(limit_bytes=self._limit_bytes)
+        if declared.isdecimal() and int(declared[:20]) > limits.limit_bytes:
+            error = BodyBytesError(limit_bytes=limits.limit_bytes)
             await error_response(scope, error)(scope, receive, send)
             return
         got_bytes = 0
-        ends_s: float | None = asyncio.get_running_loop().time() + self._limit_s
+        ends_s: float | None = asyncio.get_running_loop().time() + limits.limit_s
 
         async def receive_counted() -> Message:
             nonlocal got_bytes, ends_s
@@ -102,12 +121,12 @@ class BodyLimitMiddleware:
             except TimeoutError as error:
                 if not wait.expired():
                     raise
-                raise BodyTimeoutError(timeout_s=self._limit_s) from error
+                raise BodyTimeoutError(timeout_s=limits.limit_s) from error
             if not message.get("more_body", False):
                 ends_s = None  # what is waited for now is that the client leaves
             got_bytes += len(message.get("body", b""))
-            if got_bytes > self._limit_bytes:
-                raise BodyBytesError(limit_bytes=self._limit_bytes)
+            if got_bytes > limits.limit_bytes:
+                raise BodyBytesError(limit_bytes=limits.limit_bytes)
             return message
 
         await self._app(scope, receive_counted, send)

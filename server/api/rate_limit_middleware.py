@@ -24,7 +24,7 @@ class RateLimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
-        if scope["type"] == "http" and scope["path"] in self._paths:
+        if scope["type"] == "http" and scope["method"] != "GET" and scope["path"] in self._paths:
             holder: KeyHolder = scope["state"]["key_holder"]
             try:
                 await self._limits.count(holder, address=_address(scope, holder))

@@ -27,7 +27,8 @@ class Caller:
     """Who asked, under which policy, and how their answer is called.
 
     `answer_by_s` is when judging has to be done so that an answer still reaches them, by the event
-    loop's clock; None: there is no hurry.
+    loop's clock; None: there is no hurry. Who `can_wait` is asked to come back where the model
+    can't be asked, whatever the policy makes of such inputs.
     """
 
     holder: KeyHolder
@@ -36,6 +37,7 @@ class Caller:
     answer_id: str
     route: Route
     answer_by_s: float | None = None
+    can_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,19 @@ class Recorder:
 
     async def record(
         self, inputs: Sequence[OnRecord], caller: Caller, *, model_version: str
-    ) -> None:
-        """Raises `AuditLogError` where that failed and the caller's policy wants the call to."""
+    ) -> list[str | None]:
+        """The inputs' ids on record, None where no record is kept.
+
+        `model_version` is the default's, for inputs that nothing judged. Raises `AuditLogError`
+        where writing failed and the caller's policy wants the call to.
+        """
         if self.audit is None:
-            return
+            return [None] * len(inputs)
         entries = [await self._entry(one, caller, model_version) for one in inputs]
         is_written = await self.audit.write(entries)
         if not is_written and caller.policy.policy.audit_failure == "error":
             raise AuditLogError("the verdict was not written")
+        return [entry.id for entry in entries]
 
     async def _entry(self, one: OnRecord, caller: Caller, model_version: str) -> VerdictEntry:
         now_ms = now_unix_ms()
@@ -93,7 +100,7 @@ class Recorder:
             input=one.item.param,
             caller_id=one.caller_id,
             modality=None if judged is None else judged.modality,
-            fingerprint=None if judged is None else _fingerprint(judged.modality, assessed),
+            fingerprint=None if assessed is None else recorded_fingerprint(assessed),
             outcome=verdict.outcome,
             action=one.action,
             answer_action=one.answer_action,
@@ -108,7 +115,7 @@ class Recorder:
             error=one.item.error.code if isinstance(one.item, RefusedPart) else None,
             judged_by=tuple(sorted(verdict.judged_by)),
             source=None if judged is None or not verdict.judged_by else judged.source,
-            model_version=model_version,
+            model_version=(judged and judged.model_version) or model_version,
             policy_version=caller.policy.version,
             engine_ms=None if judged is None else round(judged.engine_ms, 1),
         )
@@ -128,8 +135,6 @@ class Recorder:
         return True
 
 
-def _fingerprint(modality: str, assessed: Assessed | None) -> str | None:
+def recorded_fingerprint(assessed: Assessed) -> str | None:
     """A picture's; a text's is none, since short texts can be guessed from their hashes."""
-    if assessed is None or modality == "text":
-        return None
-    return assessed.judged.fingerprint
+    return None if assessed.judged.modality == "text" else assessed.judged.fingerprint

@@ -9,6 +9,7 @@ from server.api.chat import ChatHandler
 from server.api.engine_host import EngineHost
 from server.api.lifecycle import Lifecycle
 from server.api.moderate import CallHandler
+from server.batches.service import Batches
 from server.concepts.policy_watch import LivePolicies
 from server.record.audit_log import AuditLog
 from server.settings import Settings
@@ -27,6 +28,7 @@ class Services:
     chat_handler: ChatHandler
     policies: LivePolicies
     audit: AuditLog | None
+    batches: Batches | None = None
 
 
 async def get_services(request: Request) -> Services:

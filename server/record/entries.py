@@ -1,4 +1,4 @@
-"""What is on record: a verdict a judged input, and a decision a review.
+"""What is on record: a verdict a judged input, a decision a review, what models are compared by.
 
 An entry explains an action long after: scores, versions, thresholds by the policy's version, who
 asked. It never holds the picture, a text, a web address or a key: a picture is named by its
@@ -15,7 +15,7 @@ from server.concepts.actions import Action
 from server.concepts.verdict import Outcome
 
 Label = Literal["Safe", "Unsafe"]
-Route = Literal["moderations", "chat"]
+Route = Literal["moderations", "chat", "batches"]
 
 _RANDOM_BYTES = 6
 
@@ -86,10 +86,81 @@ class DecisionEntry(_Entry):
     note: str
 
 
-Entry = VerdictEntry | DecisionEntry
-ENTRY: TypeAdapter[Entry] = TypeAdapter(
-    Annotated[VerdictEntry | DecisionEntry, Field(discriminator="kind")]
-)
+class Said(_Entry):
+    """What one model said of an input, and what that would have come to."""
+
+    model_version: str
+    outcome: Outcome
+    action: Action
+    p_unsafe: float | None
+
+
+class ComparisonEntry(_Entry):
+    """One input as two models judged it: the default, and the one in `role`.
+
+    `answered_by` is whose verdict was given out, `verdict_id` its entry. Actions are the caller's
+    policy's on that input alone. `p_unsafe` is null where nothing could be read.
+    """
+
+    kind: Literal["comparison"] = "comparison"
+    id: str
+    time_unix_ms: int
+    verdict_id: str | None
+    request_id: str
+    route: Route
+    tenant: str
+    key_id: str
+    input: str
+    caller_id: str | None
+    modality: Literal["text", "image"]
+    fingerprint: str | None
+    role: Literal["canary", "shadow"]
+    answered_by: Literal["default", "canary"]
+    default: Said
+    other: Said
+    policy_version: str
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether something else would have been done."""
+        return self.default.action is not self.other.action
+
+    @property
+    def difference(self) -> float | None:
+        """How far apart the probabilities are; None unless both are known."""
+        if self.default.p_unsafe is None or self.other.p_unsafe is None:
+            return None
+        return abs(self.default.p_unsafe - self.other.p_unsafe)
+
+
+RolloutChange = Literal["load", "role", "promote", "roll_back", "unload", "failure"]
+
+
+class RolloutEntry(_Entry):
+    """A change to which model is what: the model concerned, and everyone's role after it.
+
+    `key_id` is the key of whoever asked for it, "settings" for what those declare, or "server"
+    where the default failed and the one before took its place.
+    """
+
+    kind: Literal["rollout"] = "rollout"
+    id: str
+    time_unix_ms: int
+    change: RolloutChange
+    name: str
+    model: str
+    model_version: str | None
+    default: str
+    previous: str | None
+    canary: str | None
+    canary_percent: float | None
+    shadow: str | None
+    shadow_percent: float | None
+    key_id: str
+
+
+Entry = VerdictEntry | DecisionEntry | ComparisonEntry | RolloutEntry
+ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
 
 
 class Review(_Entry):

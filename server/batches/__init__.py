@@ -1,0 +1,1 @@
+"""Batches: many moderation requests in one upload, judged in the background, answered in a file."""
