@@ -104,12 +104,12 @@ ChatPart = Annotated[
 ]
 UserContent = Annotated[
     Annotated[Words, Tag("<string>")]
-    | Annotated[tuple[ChatPart, ...], Tag("<parts>"), Field(strict=False)],
+    | Annotated[tuple[ChatPart, ...], Tag("<parts>"), Field(strict=False, min_length=1)],
     Discriminator(_content_tag, custom_error_type="content", custom_error_message=_PARTS_TYPE),
 ]
 WordsContent = Annotated[
     Annotated[Words, Tag("<string>")]
-    | Annotated[tuple[ChatTextPart, ...], Tag("<parts>"), Field(strict=False)],
+    | Annotated[tuple[ChatTextPart, ...], Tag("<parts>"), Field(strict=False, min_length=1)],
     Discriminator(_content_tag, custom_error_type="content", custom_error_message=_WORDS_TYPE),
 ]
 
