@@ -217,15 +217,16 @@ class BatchJob:
 
     async def _come_again(self, line: _Line, error: ComeAgainError) -> None:
         """Have the line judged later, alone; or give it up where it keeps killing the model."""
-        if line.asked is not None and error.asked not in (None, line.asked):
+        is_models = not isinstance(error.cause, AuditLogError)
+        if is_models and line.asked is not None and error.asked not in (None, line.asked):
             # Another model is asked by now: the one before died while this line was alone with it.
             line.deaths += 1
         if line.deaths >= MAX_DEATHS - 1:
             await self._answers.put(("failed", given_up_line(line.entry)))
             return
-        self._trouble = "audit_log" if isinstance(error.cause, AuditLogError) else "model"
+        self._trouble = "model" if is_models else "audit_log"
         if line.is_suspect:
-            line.asked = error.asked or line.asked
+            line.asked = (error.asked or line.asked) if is_models else None
             await self._pause(_FIRST_PAUSE_S)
         line.is_suspect = True
         self._suspects.append(line)
