@@ -9,13 +9,14 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE_PINS := requirements/build.txt requirements/cpu.txt
-DEV_PINS := $(SERVE_PINS) requirements/train.txt requirements/ray.txt requirements/sql.txt requirements/redis.txt requirements/dev.txt
+DEV_PINS := $(SERVE_PINS) requirements/train.txt requirements/ray.txt requirements/sql.txt requirements/redis.txt requirements/dev.txt requirements/deploy.txt
 SERVE_STAMP := $(VENV)/.installed-serve
 DEV_STAMP := $(VENV)/.installed-dev
+CHECKOV_STAMP := .venv-checkov/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve align test lint format install clean
+.PHONY: help serve align test lint checkov format install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +39,9 @@ lint: $(DEV_STAMP) ## Check style, formatting, types and the order of the packag
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+checkov: $(DEV_STAMP) $(CHECKOV_STAMP) ## Check the manifests and the image by checkov, in an environment of its own
+	$(BIN)/python -m pytest tests/deploy/test_checkov.py $(ARGS)
+
 format: $(DEV_STAMP) ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -45,7 +49,7 @@ format: $(DEV_STAMP) ## Rewrite the sources in the house format
 install: $(DEV_STAMP) ## Build the virtual environment with everything in it
 
 clean: ## Remove the virtual environment and every cache in this folder
-	rm -rf $(VENV) .venv.lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-checkov .venv.lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find server alignment benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One installer at a time (flock). `.installing` stands while pip writes the pins: where a killed install left
@@ -72,3 +76,8 @@ $(SERVE_STAMP): $(SERVE_PINS) pyproject.toml
 
 $(DEV_STAMP): $(DEV_PINS) pyproject.toml
 	$(call install,$(DEV_PINS))
+
+$(CHECKOV_STAMP): deploy/checkov.txt
+	$(PYTHON) -m venv --clear .venv-checkov
+	.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r deploy/checkov.txt
+	@touch $@
