@@ -14,10 +14,12 @@ from server.audit.command import audit_dataset
 from server.config_command import config_app
 from server.draining_server import DrainingServer
 from server.errors import AuditLogError, DataFileError, SettingsError
+from server.moderate.command import moderate
 from server.policy_command import policy_app
 from server.record.command import audit, export_reviews
 from server.serving_engine import make_engine as _make_engine
 from server.serving_engine import make_fast_reader as _make_fast_reader
+from server.serving_engine import parts_of as _parts_of
 from server.serving_engine import startup_check as _startup_check
 from server.settings import Settings, read_settings
 from server.telemetry import configure_logging, quiet_libraries
@@ -31,6 +33,7 @@ request that is sent in the same moment."""
 
 app = App(name="sightward", help="Moderation of pictures and texts by a vision-language model.")
 app.command(audit_dataset)
+app.command(moderate)
 app.command(keys)
 app.command(audit)
 app.command(export_reviews)
@@ -109,6 +112,7 @@ def _serve(settings: Settings) -> bool:
         engine=lambda: _make_engine(settings),
         fast_reader=lambda: _make_fast_reader(settings),
         startup_check=_startup_check(settings),
+        model_maker=lambda order: _parts_of(settings, order),
         on_engine_failure=stop_without_engine,
     )
     server = DrainingServer(
