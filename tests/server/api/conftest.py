@@ -3,9 +3,14 @@
 import base64
 import contextlib
 import io
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -19,6 +24,8 @@ from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Answer, Engine, ModelCard, Question
 from server.engine.stub import StubEngine
 from server.settings import Settings
+
+STUB_SERVER = Path(__file__).with_name("stub_server.py")
 
 ClientFactory = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
 
@@ -157,3 +164,42 @@ def image_part() -> Callable[[bytes], dict[str, object]]:
         return {"type": "image_url", "image_url": {"url": url}}
 
     return part
+
+
+@dataclass(frozen=True)
+class StubServer:
+    """A running server."""
+
+    pid: int
+    url: str
+
+    def peak_bytes(self) -> int:
+        """The largest resident memory so far."""
+        return self._status_bytes("VmHWM")
+
+    def resident_bytes(self) -> int:
+        """The resident memory now."""
+        return self._status_bytes("VmRSS")
+
+    def _status_bytes(self, name: str) -> int:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split(f"{name}:")[1].split()[0]) * 1024
+
+
+@pytest.fixture
+def stub_server() -> Iterator[StubServer]:
+    """The app on the stub engine in a process of its own."""
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, str(STUB_SERVER), str(write_end)],
+        pass_fds=[write_end],
+        stdout=subprocess.DEVNULL,
+    )
+    os.close(write_end)
+    with os.fdopen(read_end) as announcement:
+        port = int(announcement.read())
+    try:
+        yield StubServer(process.pid, f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(timeout=60)

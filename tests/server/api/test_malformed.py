@@ -2,20 +2,16 @@
 
 import importlib.util
 import logging
-import os
-import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import httpx2
 import pytest
 
 from server.api.errors import ERROR_RULES
 
-STUB_SERVER = Path(__file__).with_name("stub_server.py")
 CORPUS = Path(__file__).with_name("malformed_corpus.py")
 MIB = 1024 * 1024
 MAX_GROWTH_BYTES = 400 * MIB
@@ -23,37 +19,6 @@ MAX_GROWTH_BYTES = 400 * MIB
 
 DOCUMENTED_CODES = {rule.code for rule in ERROR_RULES.values() if rule.status < 500}
 FRAMEWORK_CODES = {"not_found", "method_not_allowed"}
-
-
-@dataclass(frozen=True)
-class StubServer:
-    """A running server."""
-
-    pid: int
-    url: str
-
-    def peak_bytes(self) -> int:
-        """The largest resident memory so far (VmHWM)."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-
-@pytest.fixture
-def stub_server() -> Iterator[StubServer]:
-    read_end, write_end = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, str(STUB_SERVER), str(write_end)],
-        pass_fds=[write_end],
-        stdout=subprocess.DEVNULL,
-    )
-    os.close(write_end)
-    with os.fdopen(read_end) as announcement:
-        port = int(announcement.read())
-    try:
-        yield StubServer(process.pid, f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 @pytest.fixture
@@ -86,7 +51,7 @@ def complaint(name: str, response: httpx2.Response) -> str | None:
 
 
 def test_every_malformed_request_is_a_documented_4xx_and_memory_is_bounded(
-    stub_server: StubServer, corpus: ModuleType
+    stub_server: Any, corpus: ModuleType
 ) -> None:
     complaints: list[str] = []
     names: set[str] = set()

@@ -13,9 +13,9 @@ import pytest
 
 KEY = "a key for everything"
 HASHED = f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}:moderate+admin+metrics"
-EVERY_LIMIT_HIGH = {
-    name: 2**31 for name in ("max_images", "max_inputs", "max_chat_images", "max_answer_tokens")
-}
+EVERY_LIMIT_HIGH = dict.fromkeys(
+    ("max_images", "max_inputs", "max_chat_images", "max_answer_tokens"), 2**31
+)
 
 
 @pytest.mark.timeout(300)
