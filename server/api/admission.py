@@ -1,8 +1,10 @@
 """A bounded queue at the door: so many calls are worked on, so many wait, the rest come again.
 
 Whoever is refused is told when a turn of its own would come, from how long calls have been taking:
-by Little's law a full house of N, each staying S seconds, lets N / S in a second. Each refusal
-takes a turn further back, so that those refused together don't all return together.
+by Little's law a house of N, each staying S seconds, lets N / S in a second. What is kept is the
+mean of S / N, N being how many were there when a call came in: it stays as it is when the house
+fills, since all of them wait for the same engine. Each refusal takes a turn further back, so that
+those refused together don't all return together.
 
 A call that could not be done in time is refused too, rather than worked on in vain: under overload
 every answer that comes too late costs one that would have been in time, until none is.
@@ -17,10 +19,11 @@ from server.errors import QueueFullError
 
 MAX_RETRY_AFTER_S = 30.0
 _FIRST_GUESS_S = 1.0
-"""How long a call takes, before any has ended."""
+"""How long a call takes in a full house, before any has ended."""
 _NEWEST_WEIGHT = 0.1
-_HOPE = 0.8
-"""A call is let in if it should be done in this share of its time: what others took is a mean."""
+_HOPE = 0.6
+"""A call is let in if it should be done in this share of its time: what others took is a mean, and
+one that has waited in vain is worse off than one that was sent away at once."""
 
 
 class Admission:
@@ -44,7 +47,7 @@ class Admission:
         self.clock_s = clock_s
         self._running = 0
         self._waiting: deque[Turn] = deque()
-        self._stay_s: float | None = None
+        self._pace_s: float | None = None
         self._promised_until_s = 0.0
 
     @property
@@ -60,7 +63,12 @@ class Admission:
     @property
     def calls_per_s(self) -> float:
         """How many calls end in a second while as many run as may."""
-        return self._max_running / (_FIRST_GUESS_S if self._stay_s is None else self._stay_s)
+        return self._max_running / _FIRST_GUESS_S if self._pace_s is None else 1.0 / self._pace_s
+
+    @property
+    def expected_stay_s(self) -> float:
+        """How long a call is worked on while as many run as may; 0 before any has ended."""
+        return 0.0 if self._pace_s is None else self._max_running * self._pace_s
 
     @property
     def expected_wait_s(self) -> float:
@@ -88,26 +96,36 @@ class Admission:
         wait_s = self.expected_wait_s
         if self._max_wait_s is not None and wait_s > self._max_wait_s:
             return True
-        return patience_s is not None and wait_s + (self._stay_s or 0.0) > _HOPE * patience_s
+        return patience_s is not None and wait_s + self.expected_stay_s > _HOPE * patience_s
+
+    def require_time(self, patience_s: float | None) -> None:
+        """Refuse a call that has waited too long. For `Turn`."""
+        if patience_s is not None and self.expected_stay_s > patience_s:
+            raise QueueFullError(retry_after_s=self._next_promise_s())
 
     def give_up(self, turn: "Turn") -> None:
         """Take a call out of the queue. For `Turn`."""
         self._waiting.remove(turn)
 
-    def leave(self, stay_s: float) -> None:
-        """Pass a turn on, which lasted so long, to the first who waits. For `Turn`."""
-        self._note_stay(stay_s)
+    def leave(self, stay_s: float | None, *, running: int) -> None:
+        """Pass a turn on to the first who waits. For `Turn`.
+
+        It lasted so long, one of so many when it began; None: it was cut short, and tells nothing
+        of how long calls take.
+        """
+        if stay_s is not None:
+            self._note_pace(stay_s / running)
         if self._waiting:
             self._waiting.popleft().come()
         else:
             self._running -= 1
 
-    def _note_stay(self, stay_s: float) -> None:
-        if self._stay_s is None:
-            self._stay_s = stay_s
+    def _note_pace(self, pace_s: float) -> None:
+        if self._pace_s is None:
+            self._pace_s = pace_s
         else:
-            self._stay_s += _NEWEST_WEIGHT * (stay_s - self._stay_s)
-        self._stay_s = max(self._stay_s, 1e-6)
+            self._pace_s += _NEWEST_WEIGHT * (pace_s - self._pace_s)
+        self._pace_s = max(self._pace_s, 1e-6)
 
     def _next_promise_s(self) -> float:
         """In how many seconds the next refused call may expect a turn."""
@@ -125,6 +143,7 @@ class Turn:
         self._admission = admission
         self._came: asyncio.Future[None] | None = None
         self._began_s: float | None = None
+        self._running = 1
 
     def ask(self, *, patience_s: float | None = None) -> bool:
         """Whether it is this call's turn already; else it is in the queue, and may `wait`.
@@ -142,16 +161,29 @@ class Turn:
         if self._came is not None:
             await self._came
 
+    def require_time(self, patience_s: float | None) -> None:
+        """Return if a call whose turn has come can still be done in time.
+
+        Raises `QueueFullError`: work on it would be in vain, and cost another call its own.
+        """
+        self._admission.require_time(patience_s)
+
     def come(self) -> None:
         """Begin. For `Admission`."""
         self._began_s = self._admission.clock_s()
+        self._running = self._admission.running
         if self._came is not None and not self._came.done():
             self._came.set_result(None)
 
-    def end(self) -> None:
-        """Leave the queue, or pass the turn on; nothing for a call that was refused."""
+    def end(self, *, is_cut_short: bool = False) -> None:
+        """Leave the queue, or pass the turn on; nothing for a call that was refused.
+
+        A turn `is_cut_short` by a deadline or a client's leaving. Were it counted, calls would seem
+        the quicker the more of them are late, and ever more would be let in to be late.
+        """
         if self._began_s is not None:
-            self._admission.leave(self._admission.clock_s() - self._began_s)
+            stay_s = self._admission.clock_s() - self._began_s
+            self._admission.leave(None if is_cut_short else stay_s, running=self._running)
         elif self._came is not None:
             self._admission.give_up(self)
         self._began_s = self._came = None

@@ -61,25 +61,26 @@ class AdmissionMiddleware:
             return
         body = WaitingBody(receive)
         turn = self._admission.turn()
+        is_cut_short = True
         try:
-            refusal = await self._wait_for(turn, body, seconds_left(scope))
+            refusal = await self._wait_for(turn, body, scope)
             if refusal is not None:
                 await self._refuse(refusal, scope, body, send)
                 return
             await self._app(scope, body, send)
+            is_cut_short = False
         finally:
-            turn.end()
+            turn.end(is_cut_short=is_cut_short)
             await body.close()
 
-    async def _wait_for(
-        self, turn: Turn, body: WaitingBody, patience_s: float | None
-    ) -> SightwardError | None:
+    async def _wait_for(self, turn: Turn, body: WaitingBody, scope: Scope) -> SightwardError | None:
         """Why the call is refused after all; None: its turn has come."""
         began_s = time.perf_counter()
         try:
-            if not turn.ask(patience_s=patience_s):
+            if not turn.ask(patience_s=seconds_left(scope)):
                 with span("queue"):
                     await unless_ended(body.left(), turn.wait())
+                turn.require_time(seconds_left(scope))
         except QueueFullError as error:
             return error
         self._metrics.observe("queue", (time.perf_counter() - began_s) * 1000)

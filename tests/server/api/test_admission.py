@@ -119,12 +119,58 @@ async def test_the_time_to_come_back_is_measured() -> None:
     clock = Clock()
     admission = Admission(max_running=2, max_waiting=0, clock_s=clock)
     for _ in range(200):
-        await stay(admission, clock, 0.5)
+        first, second = admission.turn(), admission.turn()
+        for turn in (first, second):
+            await come(turn)
+        clock.now_s += 0.25
+        first.end()
+        clock.now_s += 0.25
+        second.end()
     assert admission.calls_per_s == pytest.approx(4.0)
+    assert admission.expected_stay_s == pytest.approx(0.5)
     for _ in range(2):
         await come(admission.turn())
     # Two at work, four in a second: the next place is free in a quarter of a second.
     assert await refusal(admission) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("together", [1, 2, 4])
+async def test_a_house_that_fills_does_not_seem_quicker(together: int) -> None:
+    """The engine does eight a second, whether one waits for it or four do."""
+    clock = Clock()
+    admission = Admission(max_running=4, max_waiting=0, clock_s=clock)
+    turns: list[Turn] = []
+    for _ in range(100):
+        while len(turns) < together:
+            turns.append(admission.turn())
+            await come(turns[-1])
+        clock.now_s += 0.125
+        turns.pop(0).end()
+    assert admission.calls_per_s == pytest.approx(8.0, rel=0.1)
+
+
+async def test_calls_that_are_cut_short_do_not_make_others_seem_quick() -> None:
+    clock = Clock()
+    admission = Admission(max_running=1, max_waiting=1, clock_s=clock)
+    await stay(admission, clock, 1.0)
+    for _ in range(50):
+        turn = admission.turn()
+        await come(turn)
+        clock.now_s += 0.01
+        turn.end(is_cut_short=True)
+    assert admission.calls_per_s == pytest.approx(1.0)
+
+
+async def test_a_turn_that_comes_too_late_is_given_back() -> None:
+    clock = Clock()
+    admission = Admission(max_running=1, max_waiting=1, clock_s=clock)
+    await stay(admission, clock, 1.0)
+    turn = admission.turn()
+    await come(turn)
+    turn.require_time(None)
+    turn.require_time(2.0)
+    with pytest.raises(QueueFullError):
+        turn.require_time(0.9)
 
 
 async def test_those_refused_together_do_not_come_back_together() -> None:
