@@ -16,6 +16,7 @@ from benchmarks.capabilities.cli import capabilities
 from benchmarks.capabilities.run import RECORD_NAME
 from benchmarks.endpoint import Endpoint
 from benchmarks.errors import MeasurementError
+from benchmarks.faults.command import faults
 from benchmarks.records import write_record
 from benchmarks.replay import TextField
 from benchmarks.tables import served_tables, show, throughput_tables
@@ -31,6 +32,7 @@ app = App(
     help="Measure a VLM or a running endpoint; every run writes one record file.",
 )
 app.command(capabilities)
+app.command(faults)
 
 
 @app.command

@@ -36,13 +36,20 @@ class ServerProcess:
     """Starts the server on entering, without waiting for its model; stops it on leaving.
 
     `log` is the file that its output goes to; `environ` is added to this process's environment.
+    `module` is what is run: another takes the same command line.
     """
 
     def __init__(
-        self, log: Path, *, model: str | None = None, environ: Mapping[str, str] | None = None
+        self,
+        log: Path,
+        *,
+        model: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        module: str = "server",
     ) -> None:
         self._log = log
         self._model = model
+        self._module = module
         # What is measured is the model; whoever measures the cache says so.
         self._environ = {"SIGHTWARD_CACHE": "off", **os.environ, **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,9 +60,19 @@ class ServerProcess:
         """Where the server listens, without ``/v1``; valid once started."""
         return f"http://{_HOST}:{self._port}"
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._started().pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """How the server ended; None while it runs."""
+        return self._started().poll()
+
     def __enter__(self) -> Self:
-        self._port = _free_port()
-        command = [sys.executable, "-m", "server", "serve", "--host", _HOST]
+        self._port = free_port()
+        command = [sys.executable, "-m", self._module, "serve", "--host", _HOST]
         command += ["--port", str(self._port)]
         if self._model is not None:
             command += ["--model", self._model]
@@ -103,9 +120,12 @@ class ServerProcess:
 
     def terminate(self, *, timeout_s: float) -> int:
         """Send SIGTERM and give the exit status; raises `subprocess.TimeoutExpired`."""
-        process = self._started()
-        process.send_signal(signal.SIGTERM)
-        return process.wait(timeout=timeout_s)
+        self._started().send_signal(signal.SIGTERM)
+        return self.wait(timeout_s=timeout_s)
+
+    def wait(self, *, timeout_s: float) -> int:
+        """Wait for its end and give the exit status; raises `subprocess.TimeoutExpired`."""
+        return self._started().wait(timeout=timeout_s)
 
     def log_tail(self) -> str:
         """The end of what the server wrote."""
@@ -117,7 +137,8 @@ class ServerProcess:
         return self._process
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]

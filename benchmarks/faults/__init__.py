@@ -1,0 +1,1 @@
+"""What the running service does when something goes wrong around it: a matrix of faults."""

@@ -1,0 +1,160 @@
+"""The service under test, in processes of its own, and what can be seen of it from outside.
+
+It is what users run, `sightward serve`; with the engine `stub` the same app on an engine without a
+model (`benchmarks.faults.stub_service`), which proves the API and not the service.
+"""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import psutil  # type: ignore[import-untyped]
+
+from benchmarks.errors import MeasurementError
+from benchmarks.faults.wire import LostError, Wire
+from benchmarks.server_process import ServerProcess
+
+EngineKind = Literal["real", "stub"]
+
+_ENGINE_NAMES = ("EngineCore", "sightward-stub-core")
+_READY_TIMEOUT_S = 600.0
+
+
+class Service:
+    """A server that starts on entering and is stopped on leaving, whatever became of it."""
+
+    def __init__(
+        self, log: Path, *, engine: EngineKind, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.log = log
+        self._server = ServerProcess(
+            log,
+            environ=environ,
+            module="server" if engine == "real" else "benchmarks.faults.stub_service",
+        )
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.__exit__(kind, error, trace)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self._server.url
+
+    @property
+    def pid(self) -> int:
+        """The process that answers."""
+        return self._server.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether that process is still there."""
+        return self._server.exit_status is None
+
+    def wait_until_ready(self) -> float:
+        """The seconds that took; raises `ServerProcessError`."""
+        return self._server.wait_until_ready(timeout_s=_READY_TIMEOUT_S)
+
+    def engine_pid(self) -> int:
+        """vLLM's engine process, a child of the server; raises `MeasurementError` without one."""
+        for child in psutil.Process(self.pid).children(recursive=True):
+            with_names = (child.name(), *child.cmdline())
+            if any(mark in name for mark in _ENGINE_NAMES for name in with_names):
+                return int(child.pid)
+        raise MeasurementError("the server has no engine process")
+
+    def stop(self, *, timeout_s: float) -> int:
+        """Send SIGTERM and give the exit status; raises `subprocess.TimeoutExpired`."""
+        return self._server.terminate(timeout_s=timeout_s)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To the process that answers."""
+        psutil.Process(self.pid).send_signal(number)
+
+    def exit_status(self, *, timeout_s: float) -> int | None:
+        """Wait for it to end; None if it does not in time."""
+        try:
+            return self._server.wait(timeout_s=timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    async def model_version(self) -> str:
+        """What is served, exactly."""
+        async with Wire(self.url) as wire:
+            models = json.loads((await wire.request("GET", "/v1/models")).body)
+        return str(models["data"][0]["sightward"]["model_version"])
+
+    async def is_ready(self) -> bool:
+        """What `/readyz` says; no answer is a no."""
+        async with Wire(self.url, timeout_s=15.0) as wire:
+            try:
+                return (await wire.request("GET", "/readyz")).status == 200
+            except LostError:
+                return False
+
+    async def metrics(self) -> "Metrics":
+        """What `/metrics` says now."""
+        async with Wire(self.url) as wire:
+            return Metrics((await wire.request("GET", "/metrics")).body.decode())
+
+    def log_bytes(self) -> int:
+        """How long the log is; what is written later stands behind it."""
+        return self.log.stat().st_size
+
+    def log_events(self, *, since_bytes: int = 0) -> list[dict[str, Any]]:
+        """The log's lines that are events (JSON objects), those written since then."""
+        with self.log.open("rb") as file:
+            file.seek(since_bytes)
+            return list(_events(file.read().decode("utf-8", errors="replace").splitlines()))
+
+
+class Metrics:
+    """One scrape in Prometheus' text format."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = tuple(line for line in text.splitlines() if not line.startswith("#"))
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum over all samples called `name` that carry `labels`; not a number without one."""
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        values = [
+            float(line.rpartition(" ")[2])
+            for line in self._lines
+            if line.startswith((f"{name}{{", f"{name} ")) and all(one in line for one in wanted)
+        ]
+        return sum(values) if values else math.nan
+
+
+def _events(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        if line.startswith("{"):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    """The command that runs one of our modules with this interpreter."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def seconds_since(began_s: float) -> float:
+    """By `time.monotonic`."""
+    return time.monotonic() - began_s
