@@ -27,7 +27,7 @@ _GIVE_UP_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill: when the service said that it is not ready, and when it answered again."""
+    """One kill: when the service said so (to a client or by a metric), and answered again."""
 
     seen_s: float
     ready_s: float
@@ -82,8 +82,9 @@ async def _kill(stand: Stand, asked: list[Asked]) -> Kill:
     seen_s: float | None = None
     async with Wire(stand.service.url) as probe:
         while time.monotonic() - killed_s < _GIVE_UP_S:
-            if seen_s is None and await _is_seen(probe):
-                seen_s = time.monotonic() - killed_s
+            told_s = [one.at_s + one.latency_ms / 1000 for one in asked[before:] if _is_told(one)]
+            if seen_s is None and (told_s or await _is_seen(probe)):
+                seen_s = min([*told_s, time.monotonic()]) - killed_s
             recovered = [
                 one
                 for one in asked[before:]
@@ -94,6 +95,10 @@ async def _kill(stand: Stand, asked: list[Asked]) -> Kill:
                 return Kill(seen_s, first - killed_s)
             await asyncio.sleep(_POLL_S)
     raise MeasurementError("the service did not recover from its engine's death")
+
+
+def _is_told(one: Asked) -> bool:
+    return one.end == "refused"
 
 
 async def _is_seen(probe: Wire) -> bool:

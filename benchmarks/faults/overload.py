@@ -30,6 +30,8 @@ _GOODPUT_GOAL = 0.95
 _REFUSAL_GOAL_MS = 10.0
 _MEMORY_GOAL_MIB_PER_MIN = 40.0
 _NOOP_SHARE = 0.25
+_WAITED_MS = 1_000.0
+"""A refusal that took longer was not made at the door: the call had waited, in vain."""
 _REFUSED_STATUSES = (429, 503)
 
 
@@ -81,6 +83,9 @@ async def run(stand: Stand) -> FaultReport:
             "offered_per_s": len(arrivals_s) / config.seconds,
             "goodput_per_s": goodput_per_s,
             "goodput_share": share,
+            "refused_after_waiting": sum(
+                one.end == "refused" and one.latency_ms > _WAITED_MS for one in asked
+            ),
             "requests": asdict(counted),
             "refusal_ms_in_server": own_ms and asdict(own_ms),
             "noop_ms": noop_ms and asdict(noop_ms),

@@ -21,7 +21,7 @@ MAX_RETRY_AFTER_S = 30.0
 _FIRST_GUESS_S = 1.0
 """How long a call takes in a full house, before any has ended."""
 _NEWEST_WEIGHT = 0.1
-_HOPE = 0.6
+_HOPE = 0.5
 """A call is let in if it should be done in this share of its time: what others took is a mean, and
 one that has waited in vain is worse off than one that was sent away at once."""
 
