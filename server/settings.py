@@ -55,10 +55,39 @@ class Settings(BaseSettings):
     """The bearer key of that endpoint."""
     adapter: Path | None = None
     """A PEFT adapter for the model, served live (GPU only)."""
+    live_adapters: int = Field(default=0, ge=0, le=64)
+    """PEFT adapters that may be loaded beside that one, on the same weights (GPU only)."""
+    live_adapter_rank: int = Field(default=64, ge=1, le=512)
+    """The highest rank that they may have; room for it is kept from the start."""
     probes: Path | None = None
     """A file of questions in the format of the shipped one; unset: the shipped one."""
     calibration: Path | Literal["own", "none"] = "own"
     """A calibration file; "own": the one beside the model, if it has one; "none": raw scores."""
+
+    canary_model: str | None = None
+    """A second model, loaded after the first, that answers in its place for some contents."""
+    canary_percent: float = Field(default=5.0, ge=0, le=100)
+    """How many contents the canary answers; always the same ones, and more as this grows."""
+    canary_compare_percent: float = Field(default=100.0, ge=0, le=100)
+    """About how many of those the first model is asked too, to see where they disagree."""
+    canary_timeout_s: float = Field(default=10.0, gt=0)
+    """A canary that takes longer is not waited for: the first model answers."""
+    shadow_model: str | None = None
+    """A second model that is asked what the first one answers, and never answered with."""
+    shadow_percent: float = Field(default=100.0, ge=0, le=100)
+    """How many contents the shadow is asked about."""
+    compare_at_once: int = Field(default=2, ge=1, le=64)
+    """Comparisons of two models at the same time; any more are left out, and all under load."""
+    models_dir: Path | None = None
+    """A folder of checkpoints and adapters that an administrator may load; unset: of neither."""
+    loadable_models: Annotated[tuple[str, ...], NoDecode] = ()
+    """What else they may: hub ids, known names or folders. The reference variants always."""
+    max_models: int = Field(default=4, ge=1, le=64)
+    """Loaded at once, the default among them."""
+    keep_previous: bool = True
+    """Whether a default that was replaced stays loaded, so that a roll back takes no time."""
+    rollout_state: Path | None = None
+    """A file in which roles outlive restarts; unset: each start goes by the settings."""
 
     policy: Path | None = None
     """A policy file, YAML or JSON; unset: the shipped one. Read again whenever it changes."""
@@ -118,6 +147,12 @@ class Settings(BaseSettings):
     """Pictures of a conversation; what the model is loaded for."""
     max_answer_tokens: int = Field(default=1024, ge=1)
     """Tokens of a written answer; also how many there may be where a call names no number."""
+    explain_max_tokens: int = Field(default=60, ge=1, le=1024)
+    """Tokens of an explanation, which a call may ask for."""
+    explain_timeout_s: float = Field(default=10.0, gt=0)
+    """Within which an explanation has to be written; without one the verdict is answered alone."""
+    explain_at_once: int = Field(default=4, ge=1)
+    """Explanations that are written at the same time."""
     max_image_bytes: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_bytes, ge=1)
     """Of an encoded picture."""
     max_image_pixels: int = Field(default=_DEFAULT_IMAGE_LIMITS.max_pixels, ge=1)
@@ -204,6 +239,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "api_keys",
+        "loadable_models",
         "fetch_hosts",
         "fetch_ports",
         "fetch_open_networks",

@@ -51,12 +51,14 @@ from server.concepts.probes import ProbeSet, load_probes
 from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Engine
 from server.errors import CalibrationMismatchError, DataFileError
+from server.explaining import Explainer
 from server.ingest.fetch import ImageFetcher
 from server.ingest.pool import DecodePool
 from server.settings import Settings
 from server.startup_check import StartupCheck
 from server.telemetry import Metrics
 from server.telemetry.drift import DriftWatch
+from server.telemetry.explanation_metrics import ExplanationMetrics
 from server.telemetry.traces import open_traces
 
 _WORK_PATHS = ("/v1/moderations", "/v1/chat/completions")
@@ -102,6 +104,15 @@ def _fast_path_opener(
         return path
 
     return open_wanted
+
+
+def _explainer(settings: Settings, metrics: Metrics) -> Explainer:
+    return Explainer(
+        ExplanationMetrics(metrics.registry),
+        max_tokens=settings.explain_max_tokens,
+        timeout_s=settings.explain_timeout_s,
+        at_once=settings.explain_at_once,
+    )
 
 
 def _ignore_failure() -> None:
@@ -188,7 +199,13 @@ def create_app(
         inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache, drift)
         assessor, recorder = Assessor(inputs, matchers), Recorder(audit, kept)
         policies.listen(lambda change: follow(change, engine_host))
-        call_handler = CallHandler(assessor, recorder, load_taxonomy(), metrics)
+        call_handler = CallHandler(
+            assessor,
+            recorder,
+            load_taxonomy(),
+            metrics,
+            explainer=_explainer(settings, metrics),
+        )
         batches = (
             None
             if batch_folder is None

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from server.api.assessing import Assessed, Assessor, refuse_unjudged
 from server.api.call import ModerationCall
 from server.api.errors import RefusedInputError, error_object
+from server.api.explanations import with_explanations
 from server.api.judging import course_of, note_durations, raise_first_refusal
 from server.api.recording import Caller, OnRecord, Recorder, RefusedPart
 from server.api.results import Part, ResultWriter
 from server.api.schemas import ModerationResult
 from server.concepts.taxonomy import Taxonomy
 from server.concepts.verdict import UNREAD, merge
+from server.engine.conversation import Writer
+from server.explaining import Explainer
 from server.moderator import Moderator
 from server.telemetry import Metrics, RequestRecord
 
@@ -33,6 +36,7 @@ class CallHandler:
     recorder: Recorder
     taxonomy: Taxonomy
     metrics: Metrics
+    explainer: Explainer | None = None
 
     async def results(
         self,
@@ -42,8 +46,11 @@ class CallHandler:
         caller: Caller,
         *,
         began_s: float,
+        writer: Writer | None = None,
     ) -> list[ModerationResult]:
         """The results in the inputs' order; `began_s` is `time.perf_counter` at the call's arrival.
+
+        `writer` explains them where that is asked for; None: the engine does not write.
 
         Raises `RefusedInputError` for a bad input unless inputs are reported singly, `EngineError`
         when the model can't answer, which concerns the whole call either way unless the policy has
@@ -61,24 +68,34 @@ class CallHandler:
             prepared,
             moderator,
             policy,
-            may_go_unjudged=policy.policy.unavailable == "review",
+            may_go_unjudged=policy.policy.unavailable == "review" and not caller.can_wait,
             answer_by_s=caller.answer_by_s,
         )
         assessed = [refuse_unjudged(item, policy) for item in assessed]
         if not call.options.per_input:
             raise_first_refusal(assessed)
         note_durations([item.judged for item in assessed if isinstance(item, Assessed)], record)
-        writer = ResultWriter(policy, self.taxonomy, moderator.model_version)
+        result_writer = ResultWriter(policy, self.taxonomy, moderator.model_version)
+        is_detailed = call.options.detail or call.options.explain
         groups = [assessed] if call.is_merged else [[item] for item in assessed]
         results = [
-            self._result(group, writer, record, is_detailed=call.options.detail, began_s=began_s)
+            self._result(group, result_writer, record, is_detailed=is_detailed, began_s=began_s)
             for group in groups
         ]
         await self.recorder.record(
-            self._on_record(groups, writer, call.options.ids or ()),
+            self._on_record(groups, result_writer, call.options.ids or ()),
             caller,
             model_version=moderator.model_version,
         )
+        if call.options.explain and self.explainer is not None:
+            return await with_explanations(
+                results,
+                groups,
+                self.explainer,
+                writer,
+                result_writer,
+                answer_by_s=caller.answer_by_s,
+            )
         return results
 
     def _result(

@@ -93,7 +93,14 @@ async def create_moderation(request: Request, services: ServicesDep) -> JSONResp
         call = await read_call(request, services.settings)
         results = await unless_left(
             request,
-            services.call_handler.results(call, serving.moderator, record, caller, began_s=began_s),
+            services.call_handler.results(
+                call,
+                serving.moderator,
+                record,
+                caller,
+                began_s=began_s,
+                writer=serving.writer,
+            ),
         )
     finally:
         await request.close()

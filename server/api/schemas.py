@@ -25,6 +25,7 @@ from server.concepts.own_concepts import ListName
 from server.concepts.risk import Risk
 from server.concepts.verdict import JudgedBy, Outcome
 from server.errors import InvalidFieldError
+from server.explaining import NoExplanation
 from server.moderator import ScoreSource
 
 _TAG_MARK = "<"
@@ -112,6 +113,10 @@ class SightwardOptions(BaseModel):
 
     per_input: bool = Field(default=False, description="One result for each input, not one merged.")
     detail: bool = Field(default=False, description="Add `sightward` to every result.")
+    explain: bool = Field(
+        default=False,
+        description="Add `sightward` with an explanation that the model writes, and may be wrong.",
+    )
     ids: Annotated[tuple[InputId, ...], Field(strict=False)] | None = Field(
         default=None,
         description="The caller's own names of the inputs, in their order, for the audit log.",
@@ -188,6 +193,17 @@ class TimingsMs(BaseModel):
     total: float
 
 
+class ExplanationText(BaseModel):
+    """One or two sentences that the model wrote after it had judged; they may be wrong.
+
+    `truncated` where it was cut off after so many tokens as one may have.
+    """
+
+    text: str
+    tokens: int
+    truncated: bool
+
+
 class ResultDetail(BaseModel):
     """What `detail` adds to a result.
 
@@ -197,6 +213,8 @@ class ResultDetail(BaseModel):
     `own_concepts` are the operator's, null where the model gave no answer. What is `listed` was
     decided by that list, whatever the scores; if it is a block-list, no model was asked.
     `fingerprints` are those of the pictures, by which lists and the audit log know them.
+    `explanation`, only where it was asked for, is of the input that decided the result, and has no
+    part in it; where it is null, `no_explanation` says why.
     """
 
     outcome: Outcome
@@ -216,6 +234,8 @@ class ResultDetail(BaseModel):
     model_version: str
     policy_version: str
     timings_ms: TimingsMs
+    explanation: ExplanationText | None = None
+    no_explanation: NoExplanation | None = None
 
 
 class FailedInput(BaseModel):
@@ -224,6 +244,8 @@ class FailedInput(BaseModel):
     outcome: Literal[Outcome.UNDETERMINED]
     action: Action
     error: ErrorObject
+    explanation: None = None
+    no_explanation: NoExplanation | None = None
 
 
 class ModerationResult(BaseModel):

@@ -137,7 +137,12 @@ class LineJudge:
         )
         record = RequestRecord(request_id=request_id, method="POST")
         results = await self.handler.results(
-            call, serving.moderator, record, caller, began_s=began_s
+            call,
+            serving.moderator,
+            record,
+            caller,
+            began_s=began_s,
+            writer=serving.writer,
         )
         answer = ModerationResponse(id=caller.answer_id, model=serving.card.id, results=results)
         return answer.model_dump(mode="json", exclude_unset=True)

@@ -228,7 +228,8 @@ async def test_two_lines_of_one_name_fail_the_batch_and_nothing_is_judged(
     assert (problem["code"], problem["line"]) == ("duplicate_custom_id", 3)
     assert await results(client, batch["id"]) == []
     assert engine.questions == []
-    assert files_in(tmp_path, "input") == []
+    while files_in(tmp_path, "input"):  # deleted once it is sure that nobody needs it
+        await client.get(f"{PATH}/{batch['id']}")
 
 
 async def test_results_come_in_pages_that_do_not_change(client: httpx2.AsyncClient) -> None:
