@@ -17,9 +17,10 @@ from benchmarks.capabilities.run import RECORD_NAME
 from benchmarks.endpoint import Endpoint
 from benchmarks.errors import MeasurementError
 from benchmarks.faults.command import faults
+from benchmarks.faults.service import EngineKind
 from benchmarks.records import write_record
 from benchmarks.replay import TextField
-from benchmarks.tables import served_tables, show, throughput_tables
+from benchmarks.tables import cache_tables, served_tables, show, throughput_tables
 from server.errors import SightwardError
 from server.telemetry import quiet_libraries
 from server.vlm.references import SPEC as REFERENCE
@@ -129,6 +130,28 @@ def throughput(
             config, data, _checkpoint(model), on_round=lambda: progress.advance(task)
         )
     _finish(record, throughput_tables(record), out, console)
+
+
+@app.command
+def cache(
+    *,
+    engine: Annotated[EngineKind, Parameter(help="`stub`: a quick look, no model.")] = "real",
+    clients: int = 8,
+    rounds: int = 5,
+    repeats: Annotated[int, Parameter(help="How often a round sends one picture.")] = 4000,
+    fresh: Annotated[int, Parameter(help="Pictures a round that are new.")] = 48,
+    seed: int = 2024,
+    out: Annotated[Path, Parameter(help="Folder for the record file.")] = _RECORDS,
+) -> None:
+    """One picture again and again, its scores cached in memory and in Redis."""
+    from benchmarks.cache import CacheConfig, run_cache
+
+    console = Console()
+    config = CacheConfig(engine, clients, rounds, repeats, fresh, seed)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("rounds", total=rounds + 1)
+        record = run_cache(config, on_round=lambda: progress.advance(task))
+    _finish(record, cache_tables(record), out, console)
 
 
 @app.command

@@ -132,3 +132,27 @@ def title_of(record: Mapping[str, Any]) -> str:
         f"{record['benchmark']}: {data['name']} ({data['split']}, {data['examples']} examples), "
         f"{record['model_version']}"
     )
+
+
+def cache_tables(record: Mapping[str, Any]) -> list[Table]:
+    """The table of a `cache` record."""
+    figures, config = record["figures"], record["config"]
+    table = Table(
+        title=f"cache: {config['clients']} clients, {record['model_version']}", title_justify="left"
+    )
+    for column in ("median (lowest - highest round)", "requests/s", "p50, ms", "p99, ms"):
+        table.add_column(column)
+    labels = {
+        "nothing known": "an endpoint that does nothing",
+        "memory known": "one picture again and again, cache in memory",
+        "redis known": "the same, cache in Redis",
+        "memory fresh": "pictures never seen, cache in memory",
+        "redis fresh": "the same, cache in Redis",
+    }
+    for key, label in labels.items():
+        if key in figures:
+            found = figures[key]
+            table.add_row(
+                label, *(spread(found[name]) for name in ("requests_per_s", "p50_ms", "p99_ms"))
+            )
+    return [table]

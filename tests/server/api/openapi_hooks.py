@@ -20,31 +20,34 @@ def _picture(shade: int) -> bytes:
 
 PICTURES = (_picture(0), _picture(200))
 URLS = tuple("data:image/png;base64," + base64.b64encode(one).decode() for one in PICTURES)
-SHOWN = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": URLS[1]}}]}
+SHOWN: Any = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": URLS[1]}}]}
 
 schemathesis.openapi.format("uri", strategies.sampled_from(URLS))
 schemathesis.openapi.format("binary", strategies.sampled_from(PICTURES))
 
 
 @schemathesis.hook
-def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> schemathesis.Case:
+def map_case(
+    context: schemathesis.HookContext, case: schemathesis.Case[Any]
+) -> schemathesis.Case[Any]:
     """A conversation ends with the user and shows a picture; as many ids as inputs."""
-    if not _is_good(case) or not isinstance(case.body, dict):
+    body: Any = case.body
+    if not _is_good(case) or not isinstance(body, dict):
         return case
-    if case.path == "/v1/chat/completions" and isinstance(case.body.get("messages"), list):
-        case.body["messages"] = [*case.body["messages"], SHOWN]
+    if case.path == "/v1/chat/completions" and isinstance(body.get("messages"), list):
+        body["messages"] = [*body["messages"], SHOWN]
         for name in ("seed", "max_tokens", "max_completion_tokens"):
-            if case.body.get(name) is not None:
+            if body.get(name) is not None:
                 # 7.0 is an integer to JSON schema and not to us; bounds near 2**63 are missed.
-                case.body[name] = int(case.body[name]) % 2**20 + 1
-    options: Any = case.body.get("sightward")
+                body[name] = int(body[name]) % 2**20 + 1
+    options = body.get("sightward")
     if case.path == "/v1/moderations" and isinstance(options, dict):
         options.pop("ids", None)
     return case
 
 
 @schemathesis.hook
-def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> bool:
+def filter_case(context: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:
     """A form's values are texts whatever they were before, so few forms are bad."""
     if _is_good(case) or case.media_type != "multipart/form-data":
         return True
@@ -53,5 +56,5 @@ def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> b
     return not has_input or bool(body.get("sightward"))
 
 
-def _is_good(case: schemathesis.Case) -> bool:
+def _is_good(case: schemathesis.Case[Any]) -> bool:
     return case.meta is not None and case.meta.generation.mode.is_positive
