@@ -7,6 +7,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+
 from tests.deploy.conftest import CHART, OVERLAYS, Rendered, endpoint_container, run, values_of
 from tests.deploy.test_manifests import FOREIGN, VERSIONS
 

@@ -8,17 +8,16 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from tests.deploy.conftest import DEPLOY, OVERLAYS, Manifest, Rendered, endpoint_container, run
 
 from server.concepts.policy_book import load_policy_book
 from server.settings import read_settings
+from tests.deploy.conftest import DEPLOY, OVERLAYS, Manifest, Rendered, endpoint_container, run
 
 # The oldest with preStop.sleep switched on by itself, and the newest that kubectl here knows.
 VERSIONS = ("1.30", "1.34")
-# Kinds of others; no package carries their schemas, so only what stands in the tests below is held.
-FOREIGN = {
-    "HTTPRoute", "InferenceService", "PrometheusRule", "RayService", "ScaledObject", "ServiceMonitor",
-}  # fmt: skip
+# Kinds of others, whose schemas no package carries: only what stands in these tests is held.
+FOREIGN = {"HTTPRoute", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
+FOREIGN |= {"InferenceService", "RayService"}
 
 Overlay = Callable[[str], Rendered]
 
