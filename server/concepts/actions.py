@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -20,10 +21,15 @@ class Action(StrEnum):
     REVIEW = "review"
     BLOCK = "block"
 
-    @property
-    def severity(self) -> int:
-        """Order from lenient to strict."""
-        return (Action.ALLOW, Action.REVIEW, Action.BLOCK).index(self)
+    severity: int
+    """Order from lenient to strict."""
+
+    def __new__(cls, value: str) -> Self:
+        """The next stricter one."""
+        made = str.__new__(cls, value)
+        made._value_ = value
+        made.severity = len(cls.__members__)
+        return made
 
 
 class Rule(FrozenRecord):
@@ -62,7 +68,7 @@ class Decision:
 
 def strictest_action(actions: Iterable[Action]) -> Action:
     """The strictest of the actions; `allow` without any."""
-    return max(actions, key=lambda action: action.severity, default=Action.ALLOW)
+    return max(actions, key=attrgetter("severity"), default=Action.ALLOW)
 
 
 def strictest_decision(decisions: Iterable[Decision]) -> Decision:
@@ -73,6 +79,8 @@ def strictest_decision(decisions: Iterable[Decision]) -> Decision:
     every = tuple(decisions)
     if not every:
         raise ValueError("no decisions")
+    if len(every) == 1:
+        return every[0]
     names = (name for decision in every for name in decision.flagged_categories)
     return Decision(
         action=strictest_action(decision.action for decision in every),

@@ -13,7 +13,7 @@ where this policy would then allow it, or block it, so that nothing to review is
 
 import math
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -125,13 +125,21 @@ class Policy(VersionedRecord):
     def _every_rule(self) -> tuple[Rule, ...]:
         return (*self.rules.values(), *self.concepts.values())
 
-    @property
+    @cached_property
     def strictest(self) -> Rule:
         """The lowest thresholds of all: what is unsafe in an unknown way gets no benefit."""
         return Rule(
             block_at=min(rule.block_at for rule in self._every_rule),
             review_at=min(rule.review_at for rule in self._every_rule),
         )
+
+    @cached_property
+    def _concept_rules_in(self) -> Mapping[str, Mapping[str, Rule]]:
+        """By category, the rules of its concepts; without those that have none."""
+        found: dict[str, dict[str, Rule]] = {}
+        for name, rule in self.concepts.items():
+            found.setdefault(load_taxonomy().category_of(name), {})[name] = rule
+        return found
 
     def rule(self, category: str) -> Rule:
         """The category's rule; the strictest for a category that the policy does not name."""
@@ -147,17 +155,12 @@ class Policy(VersionedRecord):
         category's. Where no concept is told from another, all their rules count.
         """
         score, rule = verdict.categories[category], self.rule(category)
-        taxonomy = load_taxonomy()
-        own = {
-            name: concept_rule
-            for name, concept_rule in self.concepts.items()
-            if taxonomy.category_of(name) == category
-        }
-        if not own:
+        own = self._concept_rules_in.get(category)
+        if own is None:
             return rule.action(score)
         scores = {
             name: verdict.concepts[name]
-            for name in taxonomy.concepts_of(category)
+            for name in load_taxonomy().concepts_of(category)
             if name in verdict.concepts
         }
         highest = max(scores.values(), default=0.0)

@@ -214,6 +214,8 @@ def merge(verdicts: Iterable[Verdict]) -> Verdict:
     parts = tuple(verdicts)
     if not parts:
         raise ValueError("nothing to merge")
+    if len(parts) == 1:
+        return parts[0]
     most_unsafe = max(parts, key=_precedence)
     return Verdict(
         outcome=max((part.outcome for part in parts), key=lambda outcome: outcome.severity),
