@@ -124,8 +124,8 @@ class Settings(BaseSettings):
     """Of one request."""
     body_timeout_s: float = Field(default=60.0, gt=0)
     """How long a request's body may take to arrive."""
-    max_running_calls: int = Field(default=64, ge=1)
-    """Calls for the model that are worked on at once, their bodies in memory."""
+    max_running_calls: int = Field(default=32, ge=1)
+    """Calls for the model that are worked on at once, their bodies in memory; a GPU wants more."""
     max_waiting_calls: int = Field(default=256, ge=0)
     """Calls that wait for their turn, unread; any more are refused with a time to come back."""
     max_wait_s: float = Field(default=10.0, gt=0)

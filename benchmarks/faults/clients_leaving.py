@@ -12,6 +12,8 @@ NAME, TITLE = "clients-leaving", "clients that leave before their answers"
 
 _STAY_S = 0.05
 _LEAVERS = 16
+_PAUSE_S = 0.45
+"""Between two calls of one leaver: together they ask for more than the service can judge."""
 _THROUGHPUT_GOAL = 0.5
 """What is read and decoded of a picture before its sender leaves is lost; its judging is not."""
 
@@ -61,6 +63,7 @@ async def _come_and_go(stand: Stand, seconds: float) -> int:
             await asyncio.sleep(_STAY_S)
             writer.transport.abort()
             left += 1
+            await asyncio.sleep(_PAUSE_S)
 
     clients = [asyncio.create_task(client()) for _ in range(_LEAVERS)]
     await asyncio.sleep(seconds)
