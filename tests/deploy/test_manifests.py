@@ -11,7 +11,15 @@ import yaml
 
 from server.concepts.policy_book import load_policy_book
 from server.settings import read_settings
-from tests.deploy.conftest import DEPLOY, OVERLAYS, Manifest, Rendered, endpoint_container, run
+from tests.deploy.conftest import (
+    DEPLOY,
+    OVERLAYS,
+    Manifest,
+    Rendered,
+    by_name,
+    endpoint_container,
+    run,
+)
 
 # The oldest with preStop.sleep switched on by itself, and the newest that kubectl here knows.
 VERSIONS = ("1.30", "1.34")
@@ -240,3 +248,45 @@ def test_components_that_exclude_each_other_fit_the_base(
         )
     )
     run(layer / "kubectl" / "kubectl", "kustomize", tmp_path)
+
+
+def embedded_pods(manifest: Manifest) -> Iterator[Manifest]:
+    """The pods within a kind of others, which are Kubernetes' own all the same."""
+    spec = manifest["spec"]
+    if manifest["kind"] == "InferenceService":
+        own = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "labels"}
+        yield {key: value for key, value in spec["predictor"].items() if key not in own}
+    elif manifest["kind"] == "RayService":
+        cluster = spec["rayClusterConfig"]
+        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+            yield group["template"]["spec"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("kserve", "InferenceService"), ("rayservice", "RayService")]
+)
+def test_the_variants_hold_what_the_base_holds(
+    layer: Path, overlay: Overlay, name: str, kind: str
+) -> None:
+    folder = DEPLOY / "kubernetes" / "variants" / name
+    rendered = by_name(run(layer / "kubectl" / "kubectl", "kustomize", folder))
+    foreign = next(one for (found, _), one in rendered.items() if found == kind)
+
+    for manifest in rendered.values():
+        if manifest["kind"] not in FOREIGN:
+            kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+    embedded = list(embedded_pods(foreign))
+    for spec in embedded:
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
+        kubernetes_validate.validate(pod, VERSIONS[-1], strict=True)
+    if name == "kserve":
+        ours = endpoint_container(overlay("cpu-small"))
+        (container,) = embedded[0]["containers"]
+        for field in ("args", "lifecycle", "resources", "securityContext", "volumeMounts"):
+            assert container[field] == ours[field]
+        assert container["image"] == ours["image"]
+    else:
+        env = {one["name"]: one.get("value") for one in endpoint_container(rendered)["env"]}
+        served = yaml.safe_load(foreign["spec"]["serveConfigV2"])["applications"][0]["args"]
+        (model,) = served["llm_configs"]
+        assert env["SIGHTWARD_MODEL"] == f"remote:{model['model_loading_config']['model_id']}"
