@@ -154,6 +154,7 @@ class VllmEngine:
             try:
                 serving = await asyncio.to_thread(_prepare, loaded)
                 await self._answer(serving, self._probe())
+                await asyncio.to_thread(heap.settle)
             except EngineError as error:
                 await shut_down(loaded.llm)
                 raise EngineStartError(f"{source.name} can't be asked: {error}") from error
@@ -167,7 +168,6 @@ class VllmEngine:
                 calibration=calibration,
                 risk_types=() if serving.risk_rows is None else tuple(serving.risk_rows.types),
             )
-            await asyncio.to_thread(heap.settle)
             self._serving = serving
 
     async def stop(self) -> None:
