@@ -10,7 +10,7 @@ hundreds of calls waiting its usual 700 are reached many times a second.
 
 import gc
 
-_SELDOM = (50_000, 10, 10)
+_SELDOM = (10_000, 10, 10)
 _USUAL = (700, 10, 10)
 
 
