@@ -63,6 +63,8 @@ class MemoryWatch:
 
     def __init__(self, pid: int) -> None:
         self._server = psutil.Process(pid)
+        # Looked for once: to find children, every process of the machine is read.
+        self._children = self._server.children(recursive=True)
         self.samples: list[MemorySample] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -83,7 +85,7 @@ class MemoryWatch:
 
     def _sample(self) -> MemorySample:
         children_bytes = 0
-        for child in self._server.children(recursive=True):
+        for child in self._children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 children_bytes += child.memory_info().rss
         server_bytes = self._server.memory_info().rss

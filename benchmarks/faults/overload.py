@@ -4,7 +4,7 @@ once, and memory stays as it is.
 Capacity comes first, from clients that wait for their answers. Then requests come at random times
 (Poisson), however the server is doing. Each names a deadline: an answer that comes later counts as
 none. What the client and the machine cost is measured in the same minutes, by the same client, on
-an endpoint that does nothing.
+an endpoint that does nothing; capacity too is measured with that many requests going there.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.faults.asking import Asked, Tally, ask, tally
 from benchmarks.faults.goals import FaultReport, at_least, at_most, none_of
-from benchmarks.faults.load import open_loop, poisson_arrivals_s
+from benchmarks.faults.load import ClosedLoop, open_loop, poisson_arrivals_s
 from benchmarks.faults.memory import MemoryWatch, memory_course
 from benchmarks.faults.pictures import Labelled
 from benchmarks.faults.service import python_module
@@ -29,7 +29,8 @@ NAME, TITLE = "overload", "4x overload, open loop"
 _GOODPUT_GOAL = 0.95
 _REFUSAL_GOAL_MS = 10.0
 _MEMORY_GOAL_MIB_PER_MIN = 40.0
-_NOOP_SHARE = 0.25
+_NOOP_SHARE = 0.1
+_SETTLE_S = 1.0
 _WAITED_MS = 1_000.0
 """A refusal that took longer was not made at the door: the call had waited, in vain."""
 _REFUSED_STATUSES = (429, 503)
@@ -38,13 +39,14 @@ _REFUSED_STATUSES = (429, 503)
 async def run(stand: Stand) -> FaultReport:
     """Measure capacity, then overload it."""
     config = stand.config
-    capacity_per_s = await _capacity_per_s(stand)
-    arrivals_s = poisson_arrivals_s(
-        config.overload * capacity_per_s, config.seconds, seed=config.seed
-    )
-    pictures = await asyncio.to_thread(stand.drawings.stock, len(arrivals_s))
-    log_began = stand.service.log_bytes()
     with _noop() as noop_url:
+        capacity = await _capacity(stand, noop_url)
+        capacity_per_s = capacity.beside_per_s
+        arrivals_s = poisson_arrivals_s(
+            config.overload * capacity.alone_per_s, config.seconds, seed=config.seed
+        )
+        pictures = await asyncio.to_thread(stand.drawings.stock, len(arrivals_s))
+        log_began = stand.service.log_bytes()
         async with MemoryWatch(stand.service.pid) as memory:
             began_s = time.monotonic()
             asked, noop_ms = await _send(stand, pictures, arrivals_s, noop_url)
@@ -80,6 +82,7 @@ async def run(stand: Stand) -> FaultReport:
         ),
         figures={
             "capacity_per_s": capacity_per_s,
+            "capacity_without_generator_per_s": capacity.alone_per_s,
             "offered_per_s": len(arrivals_s) / config.seconds,
             "goodput_per_s": goodput_per_s,
             "goodput_share": share,
@@ -105,16 +108,49 @@ def in_time_per_s(asked: Sequence[Asked], began_s: float, seconds: float) -> flo
     )
 
 
-async def _capacity_per_s(stand: Stand) -> float:
-    """Answers a second in a closed loop, after a while to get warm."""
-    async with Wire(stand.service.url) as wire:
+@dataclass(frozen=True, slots=True)
+class _Capacity:
+    """Answers a second in a closed loop: alone, and with the generator running beside it."""
+
+    alone_per_s: float
+    beside_per_s: float
+
+
+async def _capacity(stand: Stand, noop_url: str) -> _Capacity:
+    """Where client and service share cores, the generator itself takes some of the capacity.
+
+    So it is measured with as many requests as the overload's going to the endpoint that does
+    nothing: what is compared then differs in what the service has to refuse, and in nothing else.
+    """
+    async with Wire(stand.service.url) as wire, Wire(noop_url) as noop:
+
+        async def ask_noop(picture: Labelled, due_s: float) -> Asked:
+            return await ask(noop, picture, due_s=due_s)
+
         loop = stand.closed_loop(wire)
         async with loop:
-            await asyncio.sleep(stand.share_s(0.15))
-            began, began_s = len(loop.asked), time.monotonic()
-            await asyncio.sleep(stand.share_s(0.25))
-            answered = sum(one.end == "answered" for one in loop.asked[began:])
-            return answered / (time.monotonic() - began_s)
+            await asyncio.sleep(stand.share_s(0.1))
+            alone_per_s = await _rate_per_s(loop, stand.share_s(0.1))
+        seconds = stand.share_s(0.25)
+        arrivals_s = poisson_arrivals_s(
+            stand.config.overload * alone_per_s, seconds, seed=stand.config.seed + 2
+        )
+        pictures = await asyncio.to_thread(stand.drawings.stock, len(arrivals_s))
+        loop = stand.closed_loop(wire)
+        async with loop:
+            await asyncio.sleep(_SETTLE_S)
+            generator = asyncio.create_task(open_loop(ask_noop, pictures, arrivals_s))
+            beside_per_s = await _rate_per_s(loop, seconds)
+            await generator
+    return _Capacity(alone_per_s, beside_per_s)
+
+
+async def _rate_per_s(loop: ClosedLoop, seconds: float) -> float:
+    """Answers a second that a loop gets from now on."""
+    began, began_s = len(loop.asked), time.monotonic()
+    await asyncio.sleep(seconds)
+    answered = sum(one.end == "answered" for one in loop.asked[began:])
+    return answered / (time.monotonic() - began_s)
 
 
 @dataclass(frozen=True, slots=True)
