@@ -65,7 +65,7 @@ def draw(dashboard: dict[str, Any], prometheus: str, minutes: int, out: Path) ->
         axes.set_ylabel(panel["fieldConfig"]["defaults"]["unit"], fontsize=8)
         axes.tick_params(labelsize=7)
         axes.xaxis.set_major_formatter(DateFormatter("%H:%M"))
-        if axes.lines:
+        if any(line.get_label() for line in axes.lines):
             axes.legend(fontsize=6, loc="upper left")
     FigureCanvasAgg(figure).print_png(out / f"{dashboard['uid']}.png")
     return empty

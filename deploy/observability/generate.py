@@ -99,7 +99,10 @@ SERVICE = [
     panel(
         "Refusals a second, by reason",
         "reqps",
-        ("sum by (reason) (rate(sightward_refusals_total{}[$__rate_interval]))", "{{reason}}"),
+        (
+            "sum by (reason) (rate(sightward_refusals_total{}[$__rate_interval])) or vector(0)",
+            "{{reason}}",
+        ),
     ),
     panel(
         "Burn rate of the error budget",

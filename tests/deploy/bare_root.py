@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BASE_PACKAGES = "python3.11 python3.11-venv ca-certificates"
 SUITE = "bookworm"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Stage:
     """A root as it grows: its environment, working directory, user and what it would start."""
 
     root: Path
-    env: dict[str, str] = field(default_factory=lambda: {"PATH": "/usr/local/bin:/usr/bin:/bin"})
+    env: dict[str, str] = field(default_factory=lambda: {"PATH": DEFAULT_PATH})
     cwd: str = "/"
     user: str = "0:0"
     entrypoint: list[str] = field(default_factory=list)

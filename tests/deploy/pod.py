@@ -25,7 +25,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from tests.deploy.bare_root import instructions
+from tests.deploy.bare_root import DEFAULT_PATH, instructions
 
 ROOT = Path(__file__).parents[2]
 CLONE_NEWNET = 0x40000000
@@ -44,15 +44,17 @@ class Image:
 
     @classmethod
     def of(cls, dockerfile: Path, *, root: Path | None, checkpoint: Path) -> "Image":
-        """Read the stage `runtime`; `root` is a built image, `checkpoint` stands in without one."""
+        """Read the stages of the target `cpu`; `root` is a built image, `checkpoint` stands in without one."""
         steps = instructions(dockerfile.read_text(encoding="utf-8"))
-        begin = next(n for n, step in enumerate(steps) if step[1].endswith(" AS runtime"))
-        env = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+        env = {"PATH": DEFAULT_PATH}
         entrypoint: list[str] = []
-        for name, arguments in steps[begin + 1 :]:
+        stage = ""
+        for name, arguments in steps:
             if name == "FROM":
-                break
-            if name == "ENV":
+                stage = arguments.split()[-1]
+            elif stage not in ("runtime", "cpu"):
+                continue
+            elif name == "ENV":
                 pairs = (pair.partition("=") for pair in shlex.split(arguments))
                 env |= {key: value.replace("$PATH", env["PATH"]) for key, _, value in pairs}
             elif name == "ENTRYPOINT":

@@ -32,7 +32,7 @@ def test_both_images_end_as_nobody_with_nothing_that_builds() -> None:
         assert wanted == {"build", f"build-{target}", "runtime", target}
     cpu = STEPS[[name for name, _ in STEPS].index("FROM") :]
     final = cpu[[arguments for _, arguments in cpu].index("runtime AS cpu") :]
-    assert [name for name, _ in final] == ["FROM", "COPY"]
+    assert [name for name, _ in final] == ["FROM", "ENV", "COPY"]
     users = [arguments for name, arguments in STEPS if name == "USER"]
     assert users[-1] == users[0] == "10001:10001"
 
