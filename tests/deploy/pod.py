@@ -44,7 +44,7 @@ class Image:
 
     @classmethod
     def of(cls, dockerfile: Path, *, root: Path | None, checkpoint: Path) -> "Image":
-        """Read the stages of the target `cpu`; `root` is a built image, `checkpoint` stands in without one."""
+        """Read the target `cpu`; `root` is a built image, `checkpoint` stands in without one."""
         steps = instructions(dockerfile.read_text(encoding="utf-8"))
         env = {"PATH": DEFAULT_PATH}
         entrypoint: list[str] = []
