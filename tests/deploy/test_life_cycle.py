@@ -40,7 +40,7 @@ def cluster(
     tried = subprocess.run(NAMESPACES, capture_output=True, text=True, check=False)
     if tried.returncode != 0:
         pytest.skip(f"namespaces are refused here: {tried.stderr.strip()}")
-    built = os.environ.get("SIGHTWARD_IMAGE_ROOT")  # what bare_root.py made, if that is to be tried
+    built = os.environ.get("IMAGE_ROOT")  # what bare_root.py made, if that is to be tried
     checkpoint = assemble(reference=DEFAULT_REFERENCE)
     # Its owner alone may read it, until the Dockerfile's chmod.
     readable = tmp_path / checkpoint.name
