@@ -9,7 +9,6 @@ picture again and again. Every other benchmark keeps caches off.
 import asyncio
 import contextlib
 import dataclasses
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,8 +21,9 @@ import numpy as np
 from benchmarks.endpoint import EndpointError
 from benchmarks.faults.pictures import Drawings, Labelled
 from benchmarks.faults.redis_server import RedisServer, redis_program
-from benchmarks.faults.service import EngineKind, Service, python_module
-from benchmarks.faults.wire import Wire
+from benchmarks.faults.service import EngineKind, Service
+from benchmarks.load.no_op import no_op_endpoint
+from benchmarks.load.wire import Wire
 from benchmarks.records import DataOrigin, build_record
 from benchmarks.server_process import free_port
 from benchmarks.stats import Spread, spread
@@ -116,21 +116,8 @@ def _contenders(config: CacheConfig, scratch: Path) -> Iterator[tuple[tuple[_Con
             service.wait_until_ready()
         version = asyncio.run(services["memory"].model_version())
         found = [_Contender(name, service.url, True) for name, service in services.items()]
-        nothing = stack.enter_context(_no_op())
+        nothing = stack.enter_context(no_op_endpoint())
         yield (*found, _Contender("nothing", nothing, False)), version
-
-
-@contextlib.contextmanager
-def _no_op() -> Iterator[str]:
-    """The endpoint that does nothing, in a process of its own; its address."""
-    with subprocess.Popen(  # noqa: S603 - our own module
-        python_module("benchmarks.faults.noop_service"), stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            port = process.stdout.readline().strip() if process.stdout is not None else ""
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
 
 
 async def _round(

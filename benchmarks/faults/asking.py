@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from benchmarks.faults.pictures import Label, Labelled
-from benchmarks.faults.wire import LostError, Reply, Wire
+from benchmarks.load.wire import LostError, Reply, Wire
 from benchmarks.stats import Percentiles, percentiles
 
 PATH = "/v1/moderations"

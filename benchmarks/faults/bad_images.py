@@ -18,7 +18,7 @@ from benchmarks.faults.goals import FaultReport, at_least, at_most, none_of
 from benchmarks.faults.memory import MemoryWatch, memory_course
 from benchmarks.faults.pictures import picture_body
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import LostError, Wire
+from benchmarks.load.wire import LostError, Wire
 
 NAME, TITLE = "bad-images", "bombs and damaged pictures among good ones"
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from benchmarks.faults.asking import PATH, tally
 from benchmarks.faults.goals import FaultReport, at_least, none_of
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import Wire, request_head
+from benchmarks.load.wire import Wire, request_head
 
 NAME, TITLE = "clients-leaving", "clients that leave before their answers"
 

@@ -18,7 +18,7 @@ from benchmarks.faults.disk_full import read_lines
 from benchmarks.faults.goals import FaultReport, at_least, holds, none_of
 from benchmarks.faults.policy_file import replace_file
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import Wire
+from benchmarks.load.wire import Wire
 
 NAME, TITLE = "clock-jumps", "clock jumps: +1 day, -1 day, +5 years"
 

@@ -18,7 +18,7 @@ from benchmarks.faults.asking import Tally, tally
 from benchmarks.faults.goals import FaultReport, at_least, holds, none_of
 from benchmarks.faults.policy_file import write_policy
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import Wire
+from benchmarks.load.wire import Wire
 
 NAME, TITLE = "disk-full", "disk full for the audit log"
 

@@ -14,7 +14,7 @@ from benchmarks.errors import MeasurementError
 from benchmarks.faults.asking import Asked, tally
 from benchmarks.faults.goals import FaultReport, at_least, at_most, none_of
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import Wire
+from benchmarks.load.wire import Wire
 from benchmarks.stats import percentiles
 
 NAME, TITLE = "engine-killed", "engine killed (kill -9) under load"

@@ -8,7 +8,6 @@ an endpoint that does nothing; capacity too is measured with that many requests 
 """
 
 import asyncio
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +15,13 @@ from typing import Any
 
 from benchmarks.faults.asking import Asked, Tally, ask, tally
 from benchmarks.faults.goals import FaultReport, at_least, at_most, none_of
-from benchmarks.faults.load import ClosedLoop, open_loop, poisson_arrivals_s
+from benchmarks.faults.load import ClosedLoop
 from benchmarks.faults.memory import MemoryWatch, memory_course
 from benchmarks.faults.pictures import Labelled
-from benchmarks.faults.service import python_module
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import Wire
+from benchmarks.load.no_op import no_op_endpoint
+from benchmarks.load.open_loop import open_loop, poisson_arrivals_s
+from benchmarks.load.wire import Wire
 from benchmarks.stats import Percentiles, percentiles
 
 NAME, TITLE = "overload", "4x overload, open loop"
@@ -39,7 +39,7 @@ _REFUSED_STATUSES = (429, 503)
 async def run(stand: Stand) -> FaultReport:
     """Measure capacity, then overload it."""
     config = stand.config
-    with _noop() as noop_url:
+    with no_op_endpoint() as noop_url:
         capacity = await _capacity(stand, noop_url)
         capacity_per_s = capacity.beside_per_s
         arrivals_s = poisson_arrivals_s(
@@ -214,18 +214,3 @@ def _note(
         if found is not None:
             parts.append(f"{name} p50 {found.p50:.1f}, p90 {found.p90:.1f}, p99 {found.p99:.1f} ms")
     return "; ".join(parts)
-
-
-class _noop:  # noqa: N801 - a context manager
-    """The endpoint that does nothing, in a process of its own."""
-
-    def __enter__(self) -> str:
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
-            python_module("benchmarks.faults.noop_service"), stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None  # noqa: S101 - piped just above
-        return f"http://127.0.0.1:{self._process.stdout.readline().strip()}"
-
-    def __exit__(self, *error: object) -> None:
-        self._process.kill()
-        self._process.communicate()

@@ -11,7 +11,7 @@ from benchmarks.faults.goals import FaultReport, at_least, at_most, holds, none_
 from benchmarks.faults.policy_file import replace_file, write_policy
 from benchmarks.faults.service import Metrics
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import Wire
+from benchmarks.load.wire import Wire
 
 NAME, TITLE = "policy-broken", "policy file broken while running"
 

@@ -11,7 +11,7 @@ from benchmarks.faults.load import ClosedLoop
 from benchmarks.faults.pictures import Labelled
 from benchmarks.faults.redis_server import redis_program
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import Wire
+from benchmarks.load.wire import Wire
 
 NAME, TITLE = "redis-gone", "Redis killed under load, and back"
 

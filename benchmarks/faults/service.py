@@ -8,7 +8,6 @@ import json
 import math
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, Literal, Self
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.errors import MeasurementError
-from benchmarks.faults.wire import LostError, Wire
+from benchmarks.load.wire import LostError, Wire
 from benchmarks.server_process import ServerProcess
 
 EngineKind = Literal["real", "stub"]
@@ -148,11 +147,6 @@ def _events(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             except ValueError:
                 continue
-
-
-def python_module(module: str, *arguments: str) -> list[str]:
-    """The command that runs one of our modules with this interpreter."""
-    return [sys.executable, "-m", module, *arguments]
 
 
 def seconds_since(began_s: float) -> float:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from benchmarks.faults.asking import tally
 from benchmarks.faults.goals import FaultReport, at_least, at_most, holds, none_of
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import Wire
+from benchmarks.load.wire import Wire
 
 NAME, TITLE = "sigterm", "SIGTERM under load"
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from benchmarks.faults.asking import PATH, Tally, tally
 from benchmarks.faults.goals import FaultReport, at_least, at_most, none_of
 from benchmarks.faults.stand import Stand
-from benchmarks.faults.wire import LostError, Wire, read_reply, request_head
+from benchmarks.load.wire import LostError, Wire, read_reply, request_head
 
 NAME, TITLE = "slow-clients", "slow senders and readers"
 

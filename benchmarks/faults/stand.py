@@ -11,7 +11,7 @@ from benchmarks.faults.load import ClosedLoop
 from benchmarks.faults.pictures import Drawings, Labelled
 from benchmarks.faults.redis_server import RedisServer
 from benchmarks.faults.service import EngineKind, Service
-from benchmarks.faults.wire import Wire
+from benchmarks.load.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)

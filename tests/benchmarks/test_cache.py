@@ -9,7 +9,7 @@ import pytest
 from benchmarks.cache import CacheConfig, _ask, _Contender, run_cache
 from benchmarks.endpoint import EndpointError
 from benchmarks.faults.pictures import Labelled
-from benchmarks.faults.wire import Reply
+from benchmarks.load.wire import Reply
 from benchmarks.tables import cache_tables
 
 SERVICE = _Contender("memory", "http://there", judges=True)

@@ -16,14 +16,15 @@ from benchmarks.faults.asking import Asked, ask, read_answer, tally
 from benchmarks.faults.bad_images import bad_pictures
 from benchmarks.faults.disk_full import read_lines
 from benchmarks.faults.goals import FaultReport, at_least, at_most, holds, none_of
-from benchmarks.faults.load import ClosedLoop, open_loop, poisson_arrivals_s
+from benchmarks.faults.load import ClosedLoop
 from benchmarks.faults.matrix import FAULTS, chosen, is_missed
 from benchmarks.faults.memory import MemorySample, memory_course
 from benchmarks.faults.overload import in_time_per_s
 from benchmarks.faults.pictures import Drawings, Label, Labelled
 from benchmarks.faults.service import Metrics
 from benchmarks.faults.tables import faults_markdown, measured
-from benchmarks.faults.wire import LostError, Reply, Wire
+from benchmarks.load.open_loop import open_loop, poisson_arrivals_s
+from benchmarks.load.wire import LostError, Reply, Wire
 from server.errors import ImageError
 from server.ingest.decode import ImageDecoder
 from server.ingest.fingerprint import fingerprint

@@ -1,0 +1,1 @@
+"""Load: clients that send, when they send, what they cost, and how much a service can take."""
