@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {
     "server": ("cpu", "gpu", "audit", "ray", "redis", "sql", "traces"),
     "alignment": ("cpu", "gpu", "train"),
-    "benchmarks": ("cpu", "gpu", "train", "bench"),
+    "benchmarks": ("cpu", "gpu", "train", "bench", "load"),
 }
 FORBIDDEN = {"torchvision", "torchaudio", "torchcodec", "triton"}
 

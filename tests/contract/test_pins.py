@@ -24,6 +24,7 @@ COVERS = {
     "bench": ("cpu", "train"),
     "audit": ("cpu", "train"),
     "ray": ("cpu", "train", "ray"),
+    "load": ("cpu", "load"),
     "redis": ("cpu", "redis"),
     "sql": ("cpu", "sql"),
     "traces": ("cpu",),
