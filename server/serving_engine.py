@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from server.cascade import FastReader
-from server.engine.model_registry import REFERENCE, ModelChoice, resolve
+from server.engine.model_registry import REFERENCE, REMOTE_PREFIX, ModelChoice, resolve
 from server.engine.model_requirements import (
     RunOptions,
     check_runs_here,
@@ -17,9 +17,11 @@ from server.engine.model_requirements import (
 )
 from server.engine.protocol import Engine
 from server.errors import EngineStartError, NoFastPathError
+from server.rollout.orders import ModelOrder
+from server.rollout.parts import ModelParts
 from server.settings import Settings
 from server.startup_check import StartupCheck, check_judged_right, check_readable
-from server.vlm.references import reference_files, reference_named, spec_of
+from server.vlm.references import DEFAULT_REFERENCE, reference_files, reference_named, spec_of
 
 # As vLLM serves; transformers' own float32 would take twice the memory.
 _DTYPE = "bfloat16"
@@ -31,15 +33,9 @@ def make_engine(settings: Settings) -> Engine:
     vLLM serves whatever it can; what is named ``remote:NAME`` is asked at `model_url`. Raises
     `UnknownModelError`, and `EngineStartError` for a model that can't be served from this machine.
     """
-    machine = measure_machine()
-    choice = for_machine(resolve(_spec(settings)), machine)
+    choice = _choice(settings)
     if choice.engine == "remote":
         return _remote_engine(settings, choice)
-    if settings.model_url is not None:
-        raise EngineStartError(f"{choice.spec} runs here: only remote:NAME is asked at an address")
-    refusal = check_runs_here(choice, machine, RunOptions(dtype=_DTYPE))
-    if refusal is not None:
-        raise EngineStartError(f"{choice.spec} can't run here: {refusal}")
     model, name = choice.model or "", None
     if (reference := reference_named(choice.spec)) is not None:
         from server.vlm.assembly import assemble
@@ -59,8 +55,59 @@ def make_engine(settings: Settings) -> Engine:
     from server.engine.vllm_engine import VllmEngine
 
     return VllmEngine(
-        model, adapter=settings.adapter, max_pictures=settings.max_chat_images, name=name
+        model,
+        adapter=settings.adapter,
+        max_pictures=settings.max_chat_images,
+        name=name,
+        further_adapters=settings.live_adapters,
+        max_adapter_rank=settings.live_adapter_rank,
     )
+
+
+def parts_of(settings: Settings, order: ModelOrder) -> ModelParts:
+    """The parts of a further model, under the settings of the first where they are not about it.
+
+    Raises `UnknownModelError`, and `EngineStartError` for a model that can't be served from this
+    machine, for want of memory beside what runs already, among others.
+    """
+    own = settings.model_copy(
+        update={
+            "model": order.spec,
+            "reference": None,
+            "adapter": order.adapter,
+            # Adapters beside adapters are the default's.
+            "live_adapters": 0,
+        }
+    )
+    if not (order.spec or "").startswith(REMOTE_PREFIX):
+        own = own.model_copy(update={"model_url": None, "model_url_key": None})
+    _choice(own)
+    return ModelParts(
+        make=lambda: make_engine(own),
+        fast_reader=lambda: make_fast_reader(own),
+        check=startup_check(own),
+    )
+
+
+def order_of(settings: Settings) -> ModelOrder:
+    """The model that the settings name, as one among others."""
+    spec = _spec(settings)
+    # By its own name, whatever the default variant is called one day.
+    return ModelOrder(spec_of(DEFAULT_REFERENCE) if spec == REFERENCE else spec, settings.adapter)
+
+
+def _choice(settings: Settings) -> ModelChoice:
+    """The model that the settings mean and what runs it; raises as `make_engine`."""
+    machine = measure_machine()
+    choice = for_machine(resolve(_spec(settings)), machine)
+    if choice.engine == "remote":
+        return choice
+    if settings.model_url is not None:
+        raise EngineStartError(f"{choice.spec} runs here: only remote:NAME is asked at an address")
+    refusal = check_runs_here(choice, machine, RunOptions(dtype=_DTYPE))
+    if refusal is not None:
+        raise EngineStartError(f"{choice.spec} can't run here: {refusal}")
+    return choice
 
 
 def _remote_engine(settings: Settings, choice: ModelChoice) -> Engine:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from server.api import (
     batches_route,
     chat_route,
+    models_admin_route,
     models_route,
     moderations_route,
     operations_routes,
@@ -18,10 +19,10 @@ from server.api.admission import Admission
 from server.api.admission_middleware import AdmissionMiddleware
 from server.api.assessing import Assessor
 from server.api.chat import ChatHandler
+from server.api.comparing import Comparer, CompareRules
 from server.api.deadline import DeadlineMiddleware
 from server.api.drain import Drain, DrainMiddleware
-from server.api.engine_host import EngineHost, RestartRules
-from server.api.engine_session import EngineRecipe, FastPathOpener, Serving
+from server.api.engine_session import FastPathOpener, Serving
 from server.api.errors import install_error_handlers
 from server.api.judging import InputHandler
 from server.api.key_middleware import ApiKeyMiddleware, guarded_paths
@@ -46,7 +47,7 @@ from server.batches.service import Batches, open_batches
 from server.cache.opening import open_cache
 from server.cascade import FastPath, FastReader, open_fast_path
 from server.concepts.calibration import Calibration, CalibrationChoice, read_calibration
-from server.concepts.policy_watch import LivePolicies, PolicyChange
+from server.concepts.policy_watch import LivePolicies
 from server.concepts.probes import ProbeSet, load_probes
 from server.concepts.taxonomy import load_taxonomy
 from server.engine.protocol import Engine
@@ -54,11 +55,17 @@ from server.errors import CalibrationMismatchError, DataFileError
 from server.explaining import Explainer
 from server.ingest.fetch import ImageFetcher
 from server.ingest.pool import DecodePool
+from server.rollout.canary import CanaryRoute
+from server.rollout.journal import Journal
+from server.rollout.opening import open_models
+from server.rollout.parts import ModelMaker, ModelParts
+from server.serving_engine import order_of
 from server.settings import Settings
 from server.startup_check import StartupCheck
 from server.telemetry import Metrics
 from server.telemetry.drift import DriftWatch
 from server.telemetry.explanation_metrics import ExplanationMetrics
+from server.telemetry.rollout_metrics import RolloutMetrics
 from server.telemetry.traces import open_traces
 
 _WORK_PATHS = ("/v1/moderations", "/v1/chat/completions")
@@ -125,13 +132,15 @@ def create_app(
     engine: Engine | Callable[[], Engine],
     fast_reader: Callable[[], FastReader] | None = None,
     startup_check: StartupCheck | None = None,
+    model_maker: ModelMaker | None = None,
     on_engine_failure: Callable[[], None] = _ignore_failure,
 ) -> FastAPI:
     """The service on `engine`, or on the one that `engine()` makes (in a thread: it may be slow).
 
     The engine starts in the background when the app does, and stops with it. `fast_reader` makes
     what reads pictures without it, where the policy wants that. `startup_check` is what a started
-    engine must pass before it is asked by anyone. `on_engine_failure` is called once if it can't
+    engine must pass before it is asked by anyone. `model_maker` makes the parts of further models;
+    None: there are none. `on_engine_failure` is called once if it can't
     start, or died too often. Whoever ends the process drains it first, by `app.state.drain`. Raises
     `DataFileError` when the settings name an unusable probe, policy, calibration or key file,
     `AuditLogError` for an audit log that can't be opened, and `SettingsError` for a matcher that
@@ -154,6 +163,7 @@ def create_app(
     )
     lifecycle = Lifecycle()
     metrics.show_phase(lambda: lifecycle.phase)
+    rollout_metrics = RolloutMetrics(metrics.registry)
     drift = DriftWatch(("image", "text"), path=settings.drift_reference)
     metrics.show_drift(drift)
     traces = (
@@ -168,42 +178,53 @@ def create_app(
         metrics.name_model(serving.card.id, serving.moderator.model_version)
         drift.watch(serving.moderator.model_version)
 
-    following: set[asyncio.Task[None]] = set()
-
-    def follow(change: PolicyChange, engine_host: EngineHost) -> None:
-        task = asyncio.create_task(engine_host.follow(change.book))
-        following.add(task)
-        task.add_done_callback(following.discard)
-
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        decode_pool = DecodePool(settings.image_limits(), workers=settings.decode_threads)
-        engine_host = EngineHost(
-            EngineRecipe(
-                make_engine,
-                probes,
-                calibration=calibration,
-                open_fast_path=_fast_path_opener(policies, fast_reader),
-                check=startup_check,
-                hang_s=settings.engine_hang_s,
-            ),
-            metrics=metrics,
-            on_ready=announce,
-            on_failure=on_engine_failure,
-            readiness_timeout_s=settings.readiness_timeout_s,
-            rules=RestartRules(max_failures=settings.engine_max_failures),
+        decode_pool = DecodePool(
+            settings.image_limits(),
+            workers=settings.decode_threads,
+            recent_bytes=0 if settings.cache == "off" else settings.cache_pixels_bytes,
         )
-        lifecycle.follow(engine_host.state)
+        journal = Journal(audit)
+        models = open_models(
+            settings,
+            order_of(settings),
+            ModelParts(make_engine, fast_reader, startup_check),
+            maker=model_maker,
+            probes=probes,
+            calibration=calibration,
+            open_fast_path=lambda reader: _fast_path_opener(policies, reader),
+            lifecycle=lifecycle,
+            drain=drain,
+            metrics=metrics,
+            rollout_metrics=rollout_metrics,
+            journal=journal,
+            on_default=announce,
+            on_failure=on_engine_failure,
+        )
         fetch_rules = settings.fetch_rules()
         fetcher = None if fetch_rules is None else ImageFetcher(fetch_rules)
         inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache, drift)
-        assessor, recorder = Assessor(inputs, matchers), Recorder(audit, kept)
-        policies.listen(lambda change: follow(change, engine_host))
+        canary = CanaryRoute(models, rollout_metrics, timeout_s=settings.canary_timeout_s)
+        assessor, recorder = Assessor(inputs, matchers, canary), Recorder(audit, kept)
+        comparer = Comparer(
+            models,
+            assessor,
+            rollout_metrics,
+            audit=audit,
+            has_room=lambda: admission.running * 2 <= settings.max_running_calls,
+            rules=CompareRules(
+                at_once=settings.compare_at_once, canary_percent=settings.canary_compare_percent
+            ),
+        )
+        lifecycle.when_draining(comparer.close)
+        policies.listen(lambda change: models.follow(change.book))
         call_handler = CallHandler(
             assessor,
             recorder,
             load_taxonomy(),
             metrics,
+            comparer,
             explainer=_explainer(settings, metrics),
         )
         batches = (
@@ -213,7 +234,7 @@ def create_app(
                 *batch_folder,
                 settings,
                 handler=call_handler,
-                serving=lambda: engine_host.serving,
+                serving=lambda: models.default.host.serving,
                 policies=policies,
                 lifecycle=lifecycle,
                 load=admission,
@@ -223,14 +244,14 @@ def create_app(
             settings=settings,
             metrics=metrics,
             lifecycle=lifecycle,
-            engine_host=engine_host,
+            models=models,
             call_handler=call_handler,
-            chat_handler=ChatHandler(assessor, recorder, load_taxonomy(), metrics),
+            chat_handler=ChatHandler(assessor, recorder, load_taxonomy(), metrics, comparer),
             policies=policies,
             audit=audit,
             batches=batches,
         )
-        engine_host.start()
+        models.start()
         try:
             async with records_kept(settings, policies, audit, kept, matchers):
                 if batches is not None:
@@ -240,8 +261,11 @@ def create_app(
                 finally:
                     if batches is not None:
                         await batches.stop()
+                    comparer.close()
+                    await comparer.settled()
+                    await journal.close()
         finally:
-            await engine_host.stop()
+            await models.stop()
             if cache is not None:
                 await cache.close()
             if traces is not None:
@@ -265,6 +289,7 @@ def create_app(
         batches_route,
         chat_route,
         models_route,
+        models_admin_route,
         reviews_route,
         operations_routes,
     ):

@@ -2,7 +2,8 @@
 
 Lists come first. A picture that is blocked by one is shown to no model; one that is allowed by one
 is judged all the same, since lists change actions and not scores. Own concepts are asked about
-while the input is judged.
+while the input is judged, and of the same model. A canary judges its share of the contents; what it
+fails on is the default's after all.
 """
 
 import asyncio
@@ -22,17 +23,23 @@ from server.errors import EngineUnavailableError, InputNotJudgedError, QuestionT
 from server.known_material import KnownMaterialMatcher, known
 from server.moderator import Judgement, Moderator
 from server.own_scores import own_score
+from server.rollout.canary import CanaryRoute
+from server.rollout.roles import Role
 from server.task_group import task_group
 
 
 @dataclass(frozen=True, slots=True)
 class Assessed:
-    """An input that was judged, or was blocked without it. `content` is what was judged."""
+    """An input that was judged, or was blocked without it. `content` is what was judged.
+
+    `by` is the role of the model that judged it.
+    """
 
     param: str
     content: Image.Image | str
     judged: Judged
     findings: Findings = NOTHING_FOUND
+    by: Role = Role.DEFAULT
 
     @property
     def part(self) -> Part:
@@ -46,6 +53,7 @@ class Assessor:
 
     inputs: InputHandler
     matchers: Sequence[KnownMaterialMatcher] = ()
+    canary: CanaryRoute | None = None
 
     async def assess_all(
         self,
@@ -87,7 +95,7 @@ class Assessor:
                 listed = await self._listed(item, policy)
                 if listed is not None and listed.list == "block":
                     return _unjudged(item, listed)
-                return await self._judged(item, moderator, policy.policy.own_concepts, listed)
+                return await self._routed(item, moderator, policy.policy.own_concepts, listed)
         except (EngineUnavailableError, TimeoutError):
             if not may_go_unjudged:
                 raise
@@ -100,15 +108,42 @@ class Assessor:
         match = await known(self.matchers, item.content, item.fingerprint)
         return match or policy.listed(item.fingerprint)
 
+    async def again(
+        self, assessed: Assessed, moderator: Moderator, policy: TenantPolicy
+    ) -> Assessed | RefusedInputError:
+        """What another model says of an input, which nobody is answered with; raises as above."""
+        judged = assessed.judged
+        item = Prepared(assessed.param, assessed.content, judged.decode_ms, judged.fingerprint)
+        return await self._judged(
+            item, moderator, policy.policy.own_concepts, assessed.findings.listed, Role.SHADOW
+        )
+
+    async def _routed(
+        self,
+        item: Prepared,
+        default: Moderator,
+        concepts: Sequence[OwnConcept],
+        listed: ListMatch | None,
+    ) -> Assessed | RefusedInputError:
+        if self.canary is not None:
+            assessed = await self.canary.first(
+                item.fingerprint,
+                lambda canary: self._judged(item, canary, concepts, listed, Role.CANARY),
+            )
+            if assessed is not None:
+                return assessed
+        return await self._judged(item, default, concepts, listed, Role.DEFAULT)
+
     async def _judged(
         self,
         item: Prepared,
         moderator: Moderator,
         concepts: Sequence[OwnConcept],
         listed: ListMatch | None,
+        role: Role,
     ) -> Assessed | RefusedInputError:
         async with task_group() as group:
-            judging = group.create_task(self.inputs.judge(item, moderator))
+            judging = group.create_task(self.inputs.judge(item, moderator, role))
             asking = [
                 group.create_task(self._own_score(item, moderator, concept)) for concept in concepts
             ]
@@ -116,7 +151,7 @@ class Assessor:
         if isinstance(judged, RefusedInputError):
             return judged
         scores = {one.name: task.result() for one, task in zip(concepts, asking, strict=True)}
-        return Assessed(item.param, item.content, judged, Findings(scores, listed))
+        return Assessed(item.param, item.content, judged, Findings(scores, listed), role)
 
     async def _own_score(
         self, item: Prepared, moderator: Moderator, concept: OwnConcept

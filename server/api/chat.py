@@ -17,6 +17,7 @@ from PIL import Image
 from server.api.assessing import Assessed, Assessor
 from server.api.chat_answers import ChatDetail
 from server.api.chat_call import ChatCall, ChatTurn
+from server.api.comparing import Comparer
 from server.api.errors import RefusedInputError
 from server.api.judging import Prepared, course_of, note_durations, raise_first_refusal
 from server.api.recording import Caller, OnRecord, Recorder
@@ -55,6 +56,7 @@ class ChatHandler:
     recorder: Recorder
     taxonomy: Taxonomy
     metrics: Metrics
+    comparer: Comparer | None = None
 
     async def reply(
         self,
@@ -88,9 +90,10 @@ class ChatHandler:
         done = [one for one in assessed if isinstance(one, Assessed)]
         note_durations([one.judged for one in done], record)
         results = ResultWriter(caller.policy, self.taxonomy, moderator.model_version)
-        await self.recorder.record(
-            _on_record(done, results), caller, model_version=moderator.model_version
-        )
+        on_record = _on_record(done, results)
+        ids = await self.recorder.record(on_record, caller, model_version=moderator.model_version)
+        if self.comparer is not None:
+            self.comparer.offer(on_record, ids, caller, moderator)
         choices = [_choice(one, policy) for one in done]
         choice = strictest(choices)
         if choice is None and policy.chat.undetermined == "error":

@@ -8,6 +8,7 @@ than the grace period is cut off with the same 503.
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,6 +39,7 @@ class Drain:
         self._clock = clock
         self._began_s: float | None = None
         self._running: set[asyncio.Timeout] = set()
+        self._passing: list[_Passing] = []
 
     @property
     def has_begun(self) -> bool:
@@ -78,6 +80,29 @@ class Drain:
     def leave(self, request: asyncio.Timeout) -> None:
         """Note that it does not any more."""
         self._running.discard(request)
+        for passing in self._passing:
+            passing.requests.discard(request)
+            if not passing.requests:
+                passing.is_over.set()
+
+    async def passed(self) -> None:
+        """Wait until everything that runs now has ended; what begins later is not waited for."""
+        passing = _Passing(set(self._running))
+        if not passing.requests:
+            return
+        self._passing.append(passing)
+        try:
+            await passing.is_over.wait()
+        finally:
+            self._passing.remove(passing)
+
+
+@dataclass(eq=False, slots=True)
+class _Passing:
+    """The requests that someone waits for."""
+
+    requests: set[asyncio.Timeout]
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class DrainMiddleware:

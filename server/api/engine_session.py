@@ -104,18 +104,17 @@ class EngineSession:
         moderator = self.serving.moderator
         async with self._opening:
             if moderator.fast_path is None and book.fast_path != "off" and not self._is_closed:
-                path = await _fast_path_with(self._recipe.open_fast_path, self._calibration)
-                if path is not None and self._is_closed:
-                    await path.close()
-                    return
-                moderator.fast_path = path
+                moderator.fast_path = await _fast_path_with(
+                    self._recipe.open_fast_path, self._calibration
+                )
             if moderator.fast_path is not None:
                 moderator.fast_path.follow(book)
 
     async def close(self) -> None:
         """Release everything; what an engine that died can't release any more is logged."""
         self._is_closed = True
-        await _release(self._engine, self.serving.moderator.fast_path)
+        async with self._opening:  # what is being opened has to be released too
+            await _release(self._engine, self.serving.moderator.fast_path)
 
 
 async def open_session(recipe: EngineRecipe) -> EngineSession:

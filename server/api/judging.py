@@ -30,6 +30,7 @@ from server.ingest.fetch import ImageFetcher
 from server.ingest.fingerprint import text_fingerprint
 from server.ingest.pool import DecodePool
 from server.moderator import Judgement, Moderator, ScoreSource
+from server.rollout.roles import Role
 from server.settings import Settings
 from server.telemetry import Metrics, RequestRecord
 from server.telemetry.drift import DriftWatch
@@ -55,7 +56,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One input's verdict, and where its scores come from (`server.moderator.Judgement`)."""
+    """One input's verdict, and where its scores come from (`server.moderator.Judgement`).
+
+    `model_version` names what judged it; None: nothing did.
+    """
 
     verdict: Verdict
     modality: Modality
@@ -64,6 +68,7 @@ class Judged:
     fingerprint: str
     source: ScoreSource = "model"
     distance: int | None = None
+    model_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,26 +132,29 @@ class InputHandler:
             self.metrics.observe("fetch", (time.perf_counter() - began_s) * 1000)
 
     async def judge(
-        self, item: Prepared | RefusedInputError, moderator: Moderator
+        self,
+        item: Prepared | RefusedInputError,
+        moderator: Moderator,
+        role: Role = Role.DEFAULT,
     ) -> Judged | RefusedInputError:
         """The input's verdict, or its refusal; raises `EngineError` for a model that can't answer.
 
-        A refusal that was passed in comes back.
+        A refusal that was passed in comes back. Drift is the default's alone, and what is not
+        answered with (a shadow's) is counted nowhere.
         """
         if isinstance(item, RefusedInputError):
             return item
+        # Read once: a policy that changes meanwhile changes the version of what comes then.
+        version = moderator.model_version
         try:
-            judgement = await self._judgement(item, moderator)
+            judgement = await self._judgement(item, moderator, version)
         except SightwardError as error:
             if rule_for(error).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
             return RefusedInputError(error, param=item.param)
         modality: Modality = "text" if isinstance(item.content, str) else "image"
-        if judgement.source == "model":
-            self.metrics.observe("engine", judgement.engine_ms)
-            for judge in judgement.verdict.judged_by:
-                self.metrics.judged.labels(modality, judge).inc()
-        self._note_score(modality, judgement.verdict.p_unsafe)
+        if role is not Role.SHADOW:
+            self._note(modality, judgement, role)
         return Judged(
             judgement.verdict,
             modality,
@@ -155,16 +163,22 @@ class InputHandler:
             item.fingerprint,
             judgement.source,
             judgement.distance,
+            version,
         )
 
-    def _note_score(self, modality: Modality, p_unsafe: float | None) -> None:
+    def _note(self, modality: Modality, judgement: Judgement, role: Role) -> None:
+        if judgement.source == "model":
+            self.metrics.observe("engine", judgement.engine_ms)
+            for judge in judgement.verdict.judged_by:
+                self.metrics.judged.labels(modality, judge).inc()
+        p_unsafe = judgement.verdict.p_unsafe
         if p_unsafe is None:
             return
         self.metrics.p_unsafe.labels(modality).observe(p_unsafe)
-        if self.drift is not None:
+        if self.drift is not None and role is Role.DEFAULT:
             self.drift.add(modality, p_unsafe)
 
-    async def _judgement(self, item: Prepared, moderator: Moderator) -> Judgement:
+    async def _judgement(self, item: Prepared, moderator: Moderator, version: str) -> Judgement:
         """What the model says now, or said before of the same content."""
         content = item.content
 
@@ -177,7 +191,7 @@ class InputHandler:
         if self.cache is None:
             return await ask()
         image = None if isinstance(content, str) else content
-        subject = Subject(item.fingerprint, moderator.model_version, image)
+        subject = Subject(item.fingerprint, version, image)
         return await self.cache.judgement(subject, ask)
 
 
@@ -189,11 +203,12 @@ def raise_first_refusal(items: Sequence[object]) -> None:
 
 
 def note_durations(judged: Sequence[Judged | RefusedInputError], record: RequestRecord) -> None:
-    """Note the slowest input's durations for the log, and how many scores were known before."""
+    """Note for the log the slowest input's durations, known scores, and what judged."""
     done = [item for item in judged if isinstance(item, Judged)]
     record.decode_ms = max((item.decode_ms for item in done), default=None)
     record.engine_ms = max((item.engine_ms for item in done), default=None)
     record.known = sum(item.source in ("cache", "near_duplicate") for item in done)
+    record.model_version = ", ".join(_versions(done)) or record.model_version
 
 
 def course_of(judged: Sequence[Judged], *, began_s: float) -> Course:
@@ -210,4 +225,9 @@ def course_of(judged: Sequence[Judged], *, began_s: float) -> Course:
             (item.distance for item in judged if item.distance is not None), default=None
         ),
         fingerprints=tuple(item.fingerprint for item in judged if item.modality == "image"),
+        model_versions=_versions(judged),
     )
+
+
+def _versions(judged: Sequence[Judged]) -> tuple[str, ...]:
+    return tuple(sorted({one.model_version for one in judged if one.model_version is not None}))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from server.api.assessing import Assessed, Assessor, refuse_unjudged
 from server.api.call import ModerationCall
+from server.api.comparing import Comparer
 from server.api.errors import RefusedInputError, error_object
 from server.api.explanations import with_explanations
 from server.api.judging import course_of, note_durations, raise_first_refusal
@@ -36,6 +37,7 @@ class CallHandler:
     recorder: Recorder
     taxonomy: Taxonomy
     metrics: Metrics
+    comparer: Comparer | None = None
     explainer: Explainer | None = None
 
     async def results(
@@ -82,11 +84,10 @@ class CallHandler:
             self._result(group, result_writer, record, is_detailed=is_detailed, began_s=began_s)
             for group in groups
         ]
-        await self.recorder.record(
-            self._on_record(groups, result_writer, call.options.ids or ()),
-            caller,
-            model_version=moderator.model_version,
-        )
+        on_record = self._on_record(groups, result_writer, call.options.ids or ())
+        ids = await self.recorder.record(on_record, caller, model_version=moderator.model_version)
+        if self.comparer is not None:
+            self.comparer.offer(on_record, ids, caller, moderator)
         if call.options.explain and self.explainer is not None:
             return await with_explanations(
                 results,

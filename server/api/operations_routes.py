@@ -35,5 +35,6 @@ async def readyz(services: ServicesDep) -> JSONResponse:
 )
 async def metrics(services: ServicesDep) -> Response:
     """Our metrics, then those that vLLM and the Prometheus client keep for the process."""
+    services.models.show_metrics()
     exposition = generate_latest(services.metrics.registry) + generate_latest(REGISTRY)
     return Response(exposition, headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})

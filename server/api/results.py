@@ -46,13 +46,14 @@ class Course:
     """How a result came about: its times, where its scores come from, how unlike a look-alike is.
 
     `look_alike_bits` is the largest distance of several; None without a look-alike. `fingerprints`
-    are the pictures'.
+    are the pictures', `model_versions` those of what judged: two where a canary judged some.
     """
 
     timings_ms: TimingsMs
     scores_from: frozenset[ScoreSource]
     look_alike_bits: int | None
     fingerprints: tuple[str, ...] = ()
+    model_versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ResultWriter:
-    """Writes results under one policy; `model_version` is what explains them.
+    """Writes results under one policy; `model_version` is the default's, which explains them.
 
     A result stands for one input or for several: the worst scores, and the strictest action of all.
     """
@@ -126,7 +127,7 @@ class ResultWriter:
             own_concepts=_own_concepts(parts),
             listed=_listed(parts),
             fingerprints=list(course.fingerprints),
-            model_version=self.model_version,
+            model_version=", ".join(course.model_versions) or self.model_version,
             policy_version=self.policy.version,
             timings_ms=course.timings_ms,
         )

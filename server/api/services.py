@@ -12,6 +12,7 @@ from server.api.moderate import CallHandler
 from server.batches.service import Batches
 from server.concepts.policy_watch import LivePolicies
 from server.record.audit_log import AuditLog
+from server.rollout.model_set import ModelSet
 from server.settings import Settings
 from server.telemetry import Metrics
 
@@ -23,12 +24,17 @@ class Services:
     settings: Settings
     metrics: Metrics
     lifecycle: Lifecycle
-    engine_host: EngineHost
+    models: ModelSet
     call_handler: CallHandler
     chat_handler: ChatHandler
     policies: LivePolicies
     audit: AuditLog | None
     batches: Batches | None = None
+
+    @property
+    def engine_host(self) -> EngineHost:
+        """What keeps the default model alive."""
+        return self.models.default.host
 
 
 async def get_services(request: Request) -> Services:

@@ -75,6 +75,11 @@ def version_of(source: ModelSource, hf_config: Any, adapter: Path | None = None)
         version = str(getattr(hf_config, "_commit_hash", None) or "")
         if not version:
             raise EngineStartError(f"the hub did not say which commit of {source.name} this is")
+    return adapted_version(version, adapter)
+
+
+def adapted_version(version: str, adapter: Path | None) -> str:
+    """The version of a model of this version with an adapter folder on it, or without."""
     if adapter is None:
         return version
     # Digested together, so that the first digits of a version already tell adapters apart.

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,14 +23,28 @@ from server.engine.answer_tokens import AnswerTokens
 from server.engine.control_tokens import ControlTokens
 from server.engine.conversation import Chat, Piece, gathered
 from server.engine.model_calibration import calibration_of
-from server.engine.model_source import find_model
+from server.engine.model_source import adapted_version, find_model
 from server.engine.prompts import PromptBuilder
-from server.engine.protocol import Answer, ModelCard, Prompt, Question, Sampling, Written
+from server.engine.protocol import (
+    Answer,
+    Engine,
+    ModelCard,
+    Prompt,
+    Question,
+    Sampling,
+    Written,
+)
 from server.engine.recognition import RecognitionRows
 from server.engine.risk_rows import RiskRows
 from server.engine.vllm_batch import BatchRequest, run_together
 from server.engine.vllm_chat import answer_pieces
-from server.engine.vllm_loading import LoadedModel, LoadOptions, load_model, shut_down
+from server.engine.vllm_loading import (
+    LoadedModel,
+    LoadOptions,
+    check_further_adapter,
+    load_model,
+    shut_down,
+)
 from server.engine.vllm_requests import (
     first_token_logprobs,
     many_tokens,
@@ -58,6 +72,8 @@ _PROBE_TEXT = "Is this picture one plain colour? Answer with yes or no."
 _PROBE_SIZE = (64, 64)
 _MAX_KEPT_READINGS = 256
 _WATCH_INTERVAL_S = 0.2
+_OWN_ADAPTER = 1
+"""vLLM's number for the adapter that the engine was started with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +91,8 @@ class _Serving:
     risk_rows: RiskRows | None
     readings: dict[tuple[str, ...], AnswerReading]
     max_seeded_tokens: int | None
+    bare_version: str
+    max_adapters: int
 
     def reading(self, options: tuple[str, ...]) -> AnswerReading:
         reading = self.readings.get(options)
@@ -87,11 +105,11 @@ class _Serving:
 
 class VllmEngine:
     """Serves `model`, a checkpoint folder or a hub id, with vLLM; implements `Engine`, `Mortal`,
-    `Writer` and `BatchEngine`.
+    `Writer`, `Adaptable` and `BatchEngine`.
 
-    `adapter`, `caches`, `dtype`, `max_model_len`, `max_pictures` and `revision` are `LoadOptions`.
-    `name` is the id on the card (default: the hub id or the folder's name). `probe_timeout_s`
-    bounds `ready`.
+    `adapter`, `caches`, `dtype`, `max_model_len`, `max_pictures`, `revision`, `further_adapters`
+    and `max_adapter_rank` are `LoadOptions`. `name` is the id on the card (default: the hub id or
+    the folder's name). `probe_timeout_s` bounds `ready`.
     """
 
     def __init__(
@@ -106,6 +124,8 @@ class VllmEngine:
         max_pictures: int = 1,
         name: str | None = None,
         probe_timeout_s: float = 10.0,
+        further_adapters: int = 0,
+        max_adapter_rank: int = 64,
     ) -> None:
         self._model = model
         self._options = LoadOptions(
@@ -115,6 +135,8 @@ class VllmEngine:
             max_model_len=max_model_len,
             max_pictures=max_pictures,
             revision=revision,
+            further_adapters=further_adapters,
+            max_adapter_rank=max_adapter_rank,
         )
         self._max_pictures = max_pictures
         self._name = name
@@ -126,6 +148,9 @@ class VllmEngine:
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._batch_turn = asyncio.Lock()
         self._card: ModelCard | None = None
+        # An id is never used again: vLLM may still hold what it knew an adapter by.
+        self._adapter_number = itertools.count(_OWN_ADAPTER + 1)
+        self._adapters: set[int] = set()
 
     @property
     def card(self) -> ModelCard:
@@ -153,7 +178,7 @@ class VllmEngine:
                 raise
             try:
                 serving = await asyncio.to_thread(_prepare, loaded)
-                await self._answer(serving, self._probe())
+                await self._answer(serving, self.probe(), self._lora_request())
                 await asyncio.to_thread(heap.settle)
             except EngineError as error:
                 await shut_down(loaded.llm)
@@ -179,6 +204,7 @@ class VllmEngine:
                 task.cancel()
             await asyncio.gather(*in_flight, return_exceptions=True)
             if serving is not None:
+                self._adapters.clear()
                 await shut_down(serving.llm)
                 # vLLM's objects refer to each other: without this they outlive the engine.
                 del serving
@@ -188,7 +214,7 @@ class VllmEngine:
         """Whether a question about a picture is answered right now, within `probe_timeout_s`."""
         try:
             async with asyncio.timeout(self._probe_timeout_s):
-                await self.ask(self._probe())
+                await self.ask(self.probe())
         except (EngineError, TimeoutError):
             return False
         return True
@@ -209,7 +235,11 @@ class VllmEngine:
         `EngineUnavailableError` when stopped or dead, `QuestionTooLongError`,
         `OptionWithoutTokenError`, `TooManyAnswerTokensError` and `UnusableAnswerError`.
         """
-        return await self._until_stopped(self._answer(self._started(), question))
+        return await self.ask_with(self._lora_request(), question)
+
+    async def ask_with(self, lora: Any, question: Question) -> Answer:
+        """As `ask`, with an adapter (a `vllm.lora.request.LoRARequest`) or without any (None)."""
+        return await self._until_stopped(self._answer(self._started(), question, lora))
 
     async def write(self, chat: Chat, sampling: Sampling) -> Written:
         """The whole answer to a conversation; as `stream`."""
@@ -222,12 +252,18 @@ class VllmEngine:
         `PictureLimitError`, and `SeedError` on a CPU, where a seeded request kills vLLM if its
         prompt is split over two passes, which any other caller's prompt may bring about.
         """
+        async with aclosing(self.stream_with(self._lora_request(), chat, sampling)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def stream_with(self, lora: Any, chat: Chat, sampling: Sampling) -> AsyncGenerator[Piece]:
+        """As `stream`, with an adapter (a `vllm.lora.request.LoRARequest`) or without any."""
         serving = self._started()
         if chat.seed is not None and sampling.temperature > 0.0 and serving.max_seeded_tokens:
             raise SeedError
         if len(chat.images) > self._max_pictures:
             raise PictureLimitError(limit=self._max_pictures, got=len(chat.images))
-        request_id, lora = self._request_id(), self._lora_request()
+        request_id = self._request_id()
         pieces = answer_pieces(serving.llm, serving.prompts, chat, sampling, request_id, lora)
         async with aclosing(pieces):
             while self._serving is serving:
@@ -237,6 +273,56 @@ class VllmEngine:
                     return
                 yield one
         raise EngineUnavailableError("the engine was stopped")
+
+    def adapted(self, adapter: Path, *, name: str) -> Engine:
+        """The same weights with another adapter: see `Adaptable`. GPU only."""
+        serving = self._started()
+        check_further_adapter(adapter, self._options, max_adapters=serving.max_adapters)
+        from server.engine.vllm_adapter import AdaptedVllmEngine
+
+        return AdaptedVllmEngine(self, adapter, name=name)
+
+    async def add_adapter(self, adapter: Path, name: str) -> Any:
+        """Load an adapter into vLLM; the `LoRARequest` to ask with. Raises `EngineStartError`."""
+        from vllm.lora.request import LoRARequest
+
+        serving = self._started()
+        if len(self._adapters) >= self._options.further_adapters:
+            raise EngineStartError(
+                f"{len(self._adapters)} further adapters are loaded, as many as the engine was "
+                "started for (SIGHTWARD_LIVE_ADAPTERS); unload one first"
+            )
+        lora = LoRARequest(
+            lora_name=name, lora_int_id=next(self._adapter_number), lora_path=str(adapter)
+        )
+        self._adapters.add(lora.lora_int_id)
+        try:
+            is_loaded = await serving.llm.add_lora(lora)
+        except Exception as error:
+            self._adapters.discard(lora.lora_int_id)
+            raise EngineStartError(f"vLLM can't load the adapter {name}: {error}") from error
+        if not is_loaded:
+            self._adapters.discard(lora.lora_int_id)
+            raise EngineStartError(f"vLLM did not load the adapter {name}")
+        return lora
+
+    async def drop_adapter(self, lora: Any) -> None:
+        """Take an adapter out of vLLM; nothing where the engine was stopped or died meanwhile."""
+        if lora.lora_int_id not in self._adapters:
+            return
+        self._adapters.discard(lora.lora_int_id)
+        if self._serving is not None and not self._serving.llm.errored:
+            await self._serving.llm.remove_lora(lora.lora_int_id)
+
+    def adapted_card(self, adapter: Path, name: str) -> ModelCard:
+        """The card of this engine's model with an adapter in its own one's place."""
+        bare = self._started().bare_version
+        return replace(
+            self.card,
+            id=name,
+            version=adapted_version(bare, adapter),
+            calibration=calibration_of(find_model(self._model), adapter),
+        )
 
     async def ask_all(self, questions: Sequence[Question]) -> list[Answer | EngineError]:
         """The one-token answers to a whole list, reproducibly (see `vllm_batch`).
@@ -270,25 +356,27 @@ class VllmEngine:
                 raise
             raise EngineUnavailableError("the engine was stopped") from None
 
-    async def _answer(self, serving: _Serving, question: Question) -> Answer:
+    async def _answer(self, serving: _Serving, question: Question, lora: Any) -> Answer:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         reading = serving.reading(question.options)
         try:
-            output = await self._output(serving, question, reading.token_ids)
+            output = await self._output(serving, question, reading.token_ids, lora)
             return reading.read(first_token_logprobs(output))
         except EngineDeadError as error:
             raise EngineUnavailableError("vLLM's engine process died") from error
         except refusals() as error:
             raise UnusableAnswerError(f"vLLM refused the question: {error}") from error
 
-    async def _output(self, serving: _Serving, question: Question, token_ids: Sequence[int]) -> Any:
+    async def _output(
+        self, serving: _Serving, question: Question, token_ids: Sequence[int], lora: Any
+    ) -> Any:
         """vLLM's finished output for one token with the log-probabilities of `token_ids`."""
         outputs = serving.llm.generate(
             await serving.prompts.engine_input(question.text, question.image),
             one_token(token_ids),
             request_id=self._request_id(),
-            lora_request=self._lora_request(),
+            lora_request=lora,
         )
         async with aclosing(outputs):
             async for output in outputs:
@@ -370,13 +458,14 @@ class VllmEngine:
             return None
         from vllm.lora.request import LoRARequest
 
-        return LoRARequest(lora_name=adapter.name, lora_int_id=1, lora_path=str(adapter))
+        return LoRARequest(lora_name=adapter.name, lora_int_id=_OWN_ADAPTER, lora_path=str(adapter))
 
     def _label(self, model_label: str) -> str:
         adapter = self._options.adapter
         return model_label if adapter is None else f"{model_label}+{adapter.name}"
 
-    def _probe(self) -> Question:
+    def probe(self) -> Question:
+        """A question about a picture of one colour."""
         # A shade not seen lately, so that no cache answers for the tower.
         shade = next(self._probe_shade)
         colour = (shade % 256, shade // 256 % 256, shade // 65536 % 256)
@@ -422,6 +511,8 @@ def _prepare(loaded: LoadedModel) -> _Serving:
             if current_platform.is_cpu()
             else None
         ),
+        bare_version=loaded.bare_version,
+        max_adapters=loaded.max_adapters,
     )
     for options in _REQUIRED_OPTIONS:
         serving.reading(options)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from server.engine.answer_reading import MAX_TOKEN_IDS
 from server.engine.cpu_runtime import BLOCK_SIZE, KV_CACHE_GIB, engine_environment, environment
 from server.engine.free_memory import free_memory_bytes
-from server.engine.model_source import ModelSource, version_of
+from server.engine.model_source import ModelSource, adapted_version, version_of
 from server.errors import EngineStartError
 
 _GIB = 1 << 30
@@ -37,7 +37,8 @@ class LoadOptions:
     `dtype` is a vLLM name such as "float32" (default: bfloat16 on a CPU, the checkpoint's own on a
     GPU). `max_model_len` is in tokens (default: as long as the model and the memory allow).
     `max_pictures` is how many one conversation may hold. `revision` is a branch, tag or commit of a
-    hub model. `further` are arguments of vLLM's `AsyncEngineArgs` that go before all others.
+    hub model. `further_adapters` of at most `max_adapter_rank` can be served beside that one.
+    `further` are arguments of vLLM's `AsyncEngineArgs` that go before all others.
     """
 
     adapter: Path | None = None
@@ -46,15 +47,23 @@ class LoadOptions:
     max_model_len: int | None = None
     max_pictures: int = 1
     revision: str | None = None
+    further_adapters: int = 0
+    max_adapter_rank: int = 64
     further: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A running vLLM engine (`vllm.v1.engine.async_llm.AsyncLLM`) and its exact version."""
+    """A running vLLM engine (`vllm.v1.engine.async_llm.AsyncLLM`) and its exact version.
+
+    `bare_version` is the model's without the adapter; `max_adapters` is how many it serves at once,
+    its own among them, none on a CPU.
+    """
 
     llm: Any
     version: str
+    bare_version: str
+    max_adapters: int = 0
 
 
 def load_model(source: ModelSource, options: LoadOptions) -> LoadedModel:
@@ -108,8 +117,12 @@ def engine_arguments(
     if on_cpu:
         # Compiling gained nothing on a CPU and cost a minute at every start.
         arguments |= {"enforce_eager": True, "block_size": BLOCK_SIZE}
-    if options.adapter is not None:
-        arguments |= {"enable_lora": True, "max_lora_rank": _lora_rank(options.adapter)}
+    if (adapters := _adapters(options, on_cpu=on_cpu)) > 0:
+        arguments |= {
+            "enable_lora": True,
+            "max_loras": adapters,
+            "max_lora_rank": _room_for_ranks(options),
+        }
     return arguments | dict(options.further)
 
 
@@ -144,9 +157,44 @@ def _check_adapter(adapter: Path | None, *, on_cpu: bool) -> None:
         )
 
 
+def check_further_adapter(adapter: Path, options: LoadOptions, *, max_adapters: int) -> None:
+    """Raise `EngineStartError` unless a running engine has room for this adapter."""
+    _check_adapter(adapter, on_cpu=_is_cpu_build())
+    if max_adapters == 0 or options.further_adapters == 0:
+        raise EngineStartError(
+            "the engine was started without room for further adapters; set "
+            "SIGHTWARD_LIVE_ADAPTERS to how many there are to be, and restart"
+        )
+    if _lora_rank(adapter) > _room_for_ranks(options):
+        raise EngineStartError(
+            f"the adapter's rank is above {_room_for_ranks(options)}, for which the engine was "
+            "started; set SIGHTWARD_LIVE_ADAPTER_RANK, and restart"
+        )
+
+
+def _adapters(options: LoadOptions, *, on_cpu: bool) -> int:
+    """How many adapters are served at once, the model's own among them."""
+    if on_cpu:
+        return 0  # 12 times slower than a merged checkpoint, and an own one was refused before
+    return options.further_adapters + (options.adapter is not None)
+
+
+def _room_for_ranks(options: LoadOptions) -> int:
+    own = 0 if options.adapter is None else _lora_rank(options.adapter)
+    further = _buffer_for(options.max_adapter_rank) if options.further_adapters else 0
+    return max(own, further)
+
+
 def _lora_rank(adapter: Path) -> int:
     """The smallest buffer that holds the adapter's rank."""
-    rank = json.loads((adapter / "adapter_config.json").read_text()).get("r")
+    try:
+        rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("r")
+    except (OSError, ValueError, AttributeError) as error:
+        raise EngineStartError(f"{adapter}: adapter_config.json can't be read") from error
+    return _buffer_for(rank)
+
+
+def _buffer_for(rank: object) -> int:
     for supported in _LORA_RANKS:
         if isinstance(rank, int) and 0 < rank <= supported:
             return supported
@@ -179,9 +227,14 @@ def _start(source: ModelSource, options: LoadOptions, *, on_cpu: bool) -> Loaded
         raise EngineStartError(f"vLLM can't serve {source.name}: {_summary(error)}") from error
     if not config.model_config.is_multimodal_model:
         raise EngineStartError(f"{source.name} is no vision-language model: it takes no images")
-    version = version_of(source, config.model_config.hf_config, options.adapter)
+    version = version_of(source, config.model_config.hf_config)
     try:
-        return LoadedModel(llm=AsyncLLM.from_vllm_config(config), version=version)
+        return LoadedModel(
+            llm=AsyncLLM.from_vllm_config(config),
+            version=adapted_version(version, options.adapter),
+            bare_version=version,
+            max_adapters=_adapters(options, on_cpu=on_cpu),
+        )
     except Exception as error:
         raise EngineStartError(
             f"vLLM could not start {source.name}: {_summary(error)} "

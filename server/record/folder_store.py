@@ -16,8 +16,17 @@ from pydantic import ValidationError
 
 from server.concepts.actions import Action
 from server.errors import AuditLogError
-from server.record.entries import ENTRY, DecisionEntry, Entry, Review, VerdictEntry, now_unix_ms
-from server.record.query import ReviewQuery, VerdictQuery
+from server.record.entries import (
+    ENTRY,
+    ComparisonEntry,
+    DecisionEntry,
+    Entry,
+    Review,
+    RolloutEntry,
+    VerdictEntry,
+    now_unix_ms,
+)
+from server.record.query import ModelQuery, ReviewQuery, VerdictQuery
 
 PREFIX, SUFFIX = "audit-", ".jsonl"
 _DAY_CHARS = 8
@@ -26,7 +35,7 @@ _log = structlog.get_logger("server")
 
 
 class FolderStore:
-    """A `ReviewStore` in a folder, which is made if need be.
+    """An `AuditStore` in a folder, which is made if need be.
 
     Reviews are found by reading the files: for a queue of many thousands, or one that several
     servers share, a database is quicker. Raises `AuditLogError` when nothing can be written there.
@@ -101,7 +110,7 @@ class FolderStore:
             for entry in _entries(path, containing=_OF_REVIEWS):
                 if isinstance(entry, DecisionEntry):
                     decisions[entry.verdict_id] = entry
-                elif entry.needs_review:
+                elif isinstance(entry, VerdictEntry) and entry.needs_review:
                     verdicts[entry.id] = entry
         found = (
             Review(verdict=verdict, decision=decisions.get(verdict_id))
@@ -113,6 +122,16 @@ class FolderStore:
         """The review of one verdict; all files are read."""
         every = self.reviews(ReviewQuery(status="any", limit=2**62))
         return next((one for one in every if one.verdict.id == verdict_id), None)
+
+    def about_models(self, query: ModelQuery) -> Iterator[ComparisonEntry | RolloutEntry]:
+        """The entries about models that are asked for, file by file."""
+        mark = f'"kind":"{query.kind}"'.encode()
+        for path in self._files():
+            if query.since_ms is not None and _modified_ms(path) < query.since_ms:
+                continue
+            for entry in _entries(path, containing=(mark,)):
+                if isinstance(entry, ComparisonEntry | RolloutEntry) and query.takes(entry):
+                    yield entry
 
     def prune(self, before_unix_ms: int) -> int:
         """Delete the files that were last written to before then."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from server.record.folder_store import FolderStore
 from server.record.sql_store import SqlStore
-from server.record.store import ReviewStore
+from server.record.store import AuditStore
 
 DEFAULT_MAX_FILE_BYTES = 100 * 1024 * 1024
 
@@ -14,7 +14,7 @@ def is_database(place: str) -> bool:
     return "://" in place
 
 
-def open_store(place: str, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> ReviewStore:
+def open_store(place: str, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES) -> AuditStore:
     """The store at `place`; raises `AuditLogError`."""
     if is_database(place):
         return SqlStore(place)

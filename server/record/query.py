@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from server.concepts.actions import Action
-from server.record.entries import Review, VerdictEntry
+from server.record.entries import ComparisonEntry, Review, RolloutEntry, VerdictEntry
 
 ReviewStatus = Literal["open", "decided", "any"]
 
@@ -70,3 +70,39 @@ class ReviewQuery:
         if review.verdict.id <= self.after:
             return False
         return self.status == "any" or (review.decision is None) == (self.status == "open")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelQuery:
+    """Entries about models: comparisons, or changes of roles.
+
+    Times as in `VerdictQuery`. The rest is of comparisons: in `role`, of one tenant, of a content,
+    with another action alone.
+    """
+
+    kind: Literal["comparison", "rollout"] = "comparison"
+    since_ms: int | None = None
+    until_ms: int | None = None
+    role: Literal["canary", "shadow"] | None = None
+    tenant: str | None = None
+    fingerprint: str | None = None
+    disagree: bool = False
+
+    def takes(self, entry: ComparisonEntry | RolloutEntry) -> bool:
+        """Whether the entry is asked for."""
+        if entry.kind != self.kind:
+            return False
+        if self.since_ms is not None and entry.time_unix_ms < self.since_ms:
+            return False
+        if self.until_ms is not None and entry.time_unix_ms >= self.until_ms:
+            return False
+        if isinstance(entry, RolloutEntry):
+            return True
+        wanted = (
+            (self.role, entry.role),
+            (self.tenant, entry.tenant),
+            (self.fingerprint, entry.fingerprint),
+        )
+        if any(value is not None and value != found for value, found in wanted):
+            return False
+        return entry.disagrees or not self.disagree

@@ -1,16 +1,24 @@
 """The audit log in a database, which several servers can share: SQLite, or Postgres with a driver.
 
-Two tables, made if they are missing: entries are inserted and, when they are too old, deleted, but
-never changed. What is searched by has a column; the whole entry lies beside it as JSON, so that a
-new field needs no new column.
+Three tables, made if they are missing: entries are inserted and, when they are too old, deleted,
+but never changed. What is searched by has a column; the whole entry lies beside it as JSON, so that
+a new field needs no new column.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from server.errors import AuditLogError
-from server.record.entries import DecisionEntry, Entry, Review, VerdictEntry
-from server.record.query import SEARCHED, ReviewQuery, VerdictQuery
+from server.record.entries import (
+    ENTRY,
+    ComparisonEntry,
+    DecisionEntry,
+    Entry,
+    Review,
+    RolloutEntry,
+    VerdictEntry,
+)
+from server.record.query import SEARCHED, ModelQuery, ReviewQuery, VerdictQuery
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -20,7 +28,7 @@ _TIMEOUT_S = 5
 
 
 class SqlStore:
-    """A `ReviewStore` at an SQLAlchemy URL. Raises `AuditLogError` when it can't be opened."""
+    """An `AuditStore` at an SQLAlchemy URL. Raises `AuditLogError` when it can't be opened."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -30,7 +38,7 @@ class SqlStore:
                 "a database as audit log needs SQLAlchemy: install sightward[sql]"
             ) from error
         self._sa = sa
-        self._verdicts, self._decisions, metadata = _tables()
+        self._verdicts, self._decisions, self._of_models, metadata = _tables()
         try:
             self._engine = sa.create_engine(url, **_options(url))
             with self._guarded():
@@ -46,20 +54,38 @@ class SqlStore:
         """Insert all entries in one transaction."""
         verdicts = [_verdict_row(entry) for entry in entries if isinstance(entry, VerdictEntry)]
         decisions = [_decision_row(entry) for entry in entries if isinstance(entry, DecisionEntry)]
+        of_models = [
+            _model_row(entry)
+            for entry in entries
+            if isinstance(entry, ComparisonEntry | RolloutEntry)
+        ]
+        tables = (self._verdicts, self._decisions, self._of_models)
         with self._guarded(), self._engine.begin() as connection:
-            if verdicts:
-                connection.execute(self._sa.insert(self._verdicts), verdicts)
-            if decisions:
-                connection.execute(self._sa.insert(self._decisions), decisions)
+            for table, rows in zip(tables, (verdicts, decisions, of_models), strict=True):
+                if rows:
+                    connection.execute(self._sa.insert(table), rows)
 
     def verdicts(self, query: VerdictQuery) -> Iterator[VerdictEntry]:
         """The verdicts that are asked for, a page at a time."""
         table = self._verdicts.c
         wanted = [table[name] == value for name, value in query.exact.items()]
-        if query.since_ms is not None:
-            wanted.append(table.time_unix_ms >= query.since_ms)
-        if query.until_ms is not None:
-            wanted.append(table.time_unix_ms < query.until_ms)
+        wanted += _within(table, query)
+        for entry in self._pages(table, wanted):
+            yield VerdictEntry.model_validate_json(entry)
+
+    def about_models(self, query: ModelQuery) -> Iterator[ComparisonEntry | RolloutEntry]:
+        """The entries about models that are asked for, a page at a time."""
+        table = self._of_models.c
+        wanted = [table.kind == query.kind, *_within(table, query)]
+        if query.kind == "comparison" and query.disagree:
+            wanted.append(table.disagrees)
+        for found in self._pages(table, wanted):
+            entry = ENTRY.validate_json(found)
+            if isinstance(entry, ComparisonEntry | RolloutEntry) and query.takes(entry):
+                yield entry
+
+    def _pages(self, table: Any, wanted: "list[sa.ColumnElement[bool]]") -> Iterator[str]:
+        """The entries of a table, as JSON, in order."""
         after = ""
         while True:
             page = (
@@ -71,7 +97,7 @@ class SqlStore:
             with self._guarded(), self._engine.connect() as connection:
                 rows = connection.execute(page).all()
             for row in rows:
-                yield VerdictEntry.model_validate_json(row.entry)
+                yield row.entry
             if len(rows) < _PAGE_ROWS:
                 return
             after = rows[-1].id
@@ -136,7 +162,7 @@ class SqlStore:
                 connection.execute(
                     self._sa.delete(table).where(table.c.time_unix_ms < before_unix_ms)
                 ).rowcount
-                for table in (self._verdicts, self._decisions)
+                for table in (self._verdicts, self._decisions, self._of_models)
             )
 
     def close(self) -> None:
@@ -170,7 +196,7 @@ def _options(url: str) -> dict[str, Any]:
     return {"pool_pre_ping": True, "pool_timeout": _TIMEOUT_S}
 
 
-def _tables() -> "tuple[sa.Table, sa.Table, sa.MetaData]":
+def _tables() -> "tuple[sa.Table, sa.Table, sa.Table, sa.MetaData]":
     import sqlalchemy as sa
 
     metadata = sa.MetaData()
@@ -194,7 +220,16 @@ def _tables() -> "tuple[sa.Table, sa.Table, sa.MetaData]":
         sa.Column("verdict_id", sa.String(64), nullable=False, index=True),
         sa.Column("entry", sa.Text, nullable=False),
     )
-    return verdicts, decisions, metadata
+    of_models = sa.Table(
+        "sightward_model_entries",
+        metadata,
+        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("time_unix_ms", sa.BigInteger, nullable=False, index=True),
+        sa.Column("kind", sa.String(20), nullable=False, index=True),
+        sa.Column("disagrees", sa.Boolean, nullable=False),
+        sa.Column("entry", sa.Text, nullable=False),
+    )
+    return verdicts, decisions, of_models, metadata
 
 
 _NULLABLE = frozenset({"fingerprint", "caller_id"})
@@ -219,3 +254,23 @@ def _decision_row(entry: DecisionEntry) -> dict[str, Any]:
         "verdict_id": entry.verdict_id,
         "entry": entry.model_dump_json(),
     }
+
+
+def _model_row(entry: ComparisonEntry | RolloutEntry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "time_unix_ms": entry.time_unix_ms,
+        "kind": entry.kind,
+        "disagrees": isinstance(entry, ComparisonEntry) and entry.disagrees,
+        "entry": entry.model_dump_json(),
+    }
+
+
+def _within(table: Any, query: VerdictQuery | ModelQuery) -> "list[sa.ColumnElement[bool]]":
+    """The query's period."""
+    wanted = []
+    if query.since_ms is not None:
+        wanted.append(table.time_unix_ms >= query.since_ms)
+    if query.until_ms is not None:
+        wanted.append(table.time_unix_ms < query.until_ms)
+    return wanted

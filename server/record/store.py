@@ -7,8 +7,8 @@ when the place can't be reached, is full, or holds what can't be read.
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from server.record.entries import Entry, Review, VerdictEntry
-from server.record.query import ReviewQuery, VerdictQuery
+from server.record.entries import ComparisonEntry, Entry, Review, RolloutEntry, VerdictEntry
+from server.record.query import ModelQuery, ReviewQuery, VerdictQuery
 
 
 class RecordStore(Protocol):
@@ -41,3 +41,15 @@ class ReviewStore(RecordStore, Protocol):
     def review(self, verdict_id: str) -> Review | None:
         """The review of one verdict; None if it never was to be reviewed."""
         ...
+
+
+class ModelStore(RecordStore, Protocol):
+    """A store that also knows what models said beside each other, and who was what."""
+
+    def about_models(self, query: ModelQuery) -> Iterator[ComparisonEntry | RolloutEntry]:
+        """The entries that are asked for, oldest first."""
+        ...
+
+
+class AuditStore(ReviewStore, ModelStore, Protocol):
+    """Everything that the audit log's places do."""

@@ -218,7 +218,7 @@ async def test_the_openapi_document_resolves(client: httpx2.AsyncClient) -> None
     for reference in found:
         node = document
         for step in reference.removeprefix("#/").split("/"):
-            node = node[step.replace("~1", "/")]
+            node = node[int(step) if isinstance(node, list) else step.replace("~1", "/")]
 
 
 async def test_questions_of_ones_own_are_asked_and_named(
