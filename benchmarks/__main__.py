@@ -18,8 +18,9 @@ from benchmarks.endpoint import Endpoint
 from benchmarks.errors import MeasurementError
 from benchmarks.faults.command import faults
 from benchmarks.faults.service import EngineKind
+from benchmarks.peers.command import peers
 from benchmarks.records import write_record
-from benchmarks.replay import TextField
+from benchmarks.replay.inputs import TextField
 from benchmarks.tables import cache_tables, served_tables, show, throughput_tables
 from server.errors import SightwardError
 from server.telemetry import quiet_libraries
@@ -34,6 +35,7 @@ app = App(
 )
 app.command(capabilities)
 app.command(faults)
+app.command(peers)
 
 
 @app.command

@@ -43,6 +43,11 @@ class FreshImages:
         ]
 
 
+def fresh_jpeg(picture: Image.Image, *, seed: Sequence[int]) -> bytes:
+    """One RGB picture with pixels that differ from its own and from those of any other `seed`."""
+    return _jpeg(_shifted(picture, np.random.default_rng(list(seed))))
+
+
 def _open(path: Path, longest_side_px: int | None) -> Image.Image:
     with Image.open(path) as picture:
         rgb = picture.convert("RGB")

@@ -16,7 +16,7 @@ from benchmarks.endpoint import Endpoint
 from benchmarks.errors import MeasurementError
 from benchmarks.progress import counting_progress
 from benchmarks.records import DataOrigin, build_record
-from benchmarks.replay import TextField, replay_images, replay_texts, text_of
+from benchmarks.replay.inputs import TextField, replay_images, replay_texts, text_of
 from benchmarks.served_figures import Replayed, measure
 
 

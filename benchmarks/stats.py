@@ -20,8 +20,10 @@ __all__ = [
     "Spread",
     "Statistic",
     "auc",
+    "average_precision",
     "balanced_top1",
     "difference",
+    "false_positive_rate",
     "percentiles",
     "recalls",
     "share",
@@ -62,6 +64,41 @@ def auc(is_unsafe: NDArray[np.bool_], p_unsafe: NDArray[np.float64]) -> float | 
         return None
     ranks = rankdata(p_unsafe[answered])[labels].sum()
     return float((ranks - unsafe * (unsafe + 1) / 2) / (unsafe * safe))
+
+
+def average_precision(is_unsafe: NDArray[np.bool_], p_unsafe: NDArray[np.float64]) -> float | None:
+    """Area under precision over recall, as a sum of steps; examples without a score are left out.
+
+    None without an unsafe example. Equal scores are one step.
+    """
+    answered = ~np.isnan(p_unsafe)
+    labels, scores = is_unsafe[answered], p_unsafe[answered]
+    if not labels.any():
+        return None
+    order = np.argsort(-scores, kind="stable")
+    labels, scores = labels[order], scores[order]
+    last_of_tie = np.append(np.diff(scores) != 0, True)
+    found = np.cumsum(labels)[last_of_tie]
+    called = np.flatnonzero(last_of_tie) + 1
+    gained = np.diff(found, prepend=0)
+    return float((gained * found / called).sum() / found[-1])
+
+
+def false_positive_rate(
+    is_unsafe: NDArray[np.bool_], p_unsafe: NDArray[np.float64], *, at_recall: float
+) -> float | None:
+    """The share of safe examples called unsafe by the highest threshold that reaches a recall.
+
+    None unless both labels occur among the examples that have a score.
+    """
+    answered = ~np.isnan(p_unsafe)
+    labels, scores = is_unsafe[answered], p_unsafe[answered]
+    unsafe = np.sort(scores[labels])[::-1]
+    if not unsafe.size or labels.all():
+        return None
+    # Rounded first: .95 of 20 is 19, and 19.000000000000004 as a float is not.
+    wanted = math.ceil(round(at_recall * unsafe.size, 9))
+    return float((scores[~labels] >= unsafe[max(1, wanted) - 1]).mean())
 
 
 def share(hits: NDArray[np.bool_]) -> float | None:

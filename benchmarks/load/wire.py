@@ -7,10 +7,11 @@ here: a reused connection that breaks is a lost request.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from server.errors import SightwardError
@@ -43,12 +44,34 @@ class _Connection:
     writer: asyncio.StreamWriter
 
 
-class Wire:
-    """Sends requests to one server, any number at once, over connections that it keeps."""
+class Sender(Protocol):
+    """Whatever sends a request and gives its answer; raises `LostError` where none comes."""
 
-    def __init__(self, url: str, *, timeout_s: float = 120.0) -> None:
+    async def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """One request, one whole answer."""
+        ...
+
+
+class Wire:
+    """Sends requests to one server, any number at once, over connections that it keeps.
+
+    `url` may have a path, which goes before every request's; one that ends in ``/v1``, as other
+    clients want it, is taken without. `headers` go with every request.
+    """
+
+    def __init__(
+        self, url: str, *, timeout_s: float = 120.0, headers: Mapping[str, str] | None = None
+    ) -> None:
         parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        is_tls = parts.scheme == "https"
+        self._host = parts.hostname or "127.0.0.1"
+        self._port = parts.port or (443 if is_tls else 80)
+        self._host_header = parts.netloc.rpartition("@")[2]
+        self._prefix = parts.path.rstrip("/").removesuffix("/v1")
+        self._tls = ssl.create_default_context() if is_tls else None
+        self._headers = dict(headers or {})
         self._timeout_s = timeout_s
         self._idle: list[_Connection] = []
 
@@ -72,7 +95,13 @@ class Wire:
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
         """Send one request and read its answer; raises `LostError` when none comes."""
-        head = request_head(method, path, len(body), headers or {})
+        head = request_head(
+            method,
+            self._prefix + path,
+            len(body),
+            {**self._headers, **(headers or {})},
+            host=self._host_header,
+        )
         connection = self._reusable() or await self._connect()
         began_s = time.perf_counter()
         is_done = False
@@ -101,14 +130,23 @@ class Wire:
     async def _connect(self) -> _Connection:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                return _Connection(*await asyncio.open_connection(self._host, self._port))
+                return _Connection(
+                    *await asyncio.open_connection(self._host, self._port, ssl=self._tls)
+                )
         except OSError as error:
             raise LostError(f"not connected: {error}", is_sent=False) from error
 
 
-def request_head(method: str, path: str, body_bytes: int, headers: Mapping[str, str]) -> bytes:
+def request_head(
+    method: str,
+    path: str,
+    body_bytes: int,
+    headers: Mapping[str, str],
+    *,
+    host: str = "sightward",
+) -> bytes:
     """A request's head for a JSON body of so many bytes."""
-    lines = [f"{method} {path} HTTP/1.1", "host: sightward"]
+    lines = [f"{method} {path} HTTP/1.1", f"host: {host}"]
     if body_bytes:
         lines += ["content-type: application/json", f"content-length: {body_bytes}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -123,5 +161,18 @@ async def read_reply(reader: asyncio.StreamReader, began_s: float) -> Reply:
     for line in lines[1:]:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        body = await _read_chunks(reader)
+    else:
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Reply(status, headers, body, (time.perf_counter() - began_s) * 1000)
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    parts = []
+    while size := int((await reader.readline()).partition(b";")[0], 16):
+        parts.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    while (await reader.readline()).strip():  # trailers
+        pass
+    return b"".join(parts)

@@ -1,4 +1,4 @@
-"""Replays a labelled image folder against an endpoint: every picture, and every text about one.
+"""Labelled pictures as they are, each asked once, and every text about one.
 
 The text of an example is its concept's name or its caption. Examples share texts (a concept has
 many pictures), so each distinct text is asked once and its answer stands for all of them.
