@@ -222,6 +222,8 @@ class Settings(BaseSettings):
     """Of this process's memory; about 10,000 bytes a picture."""
     cache_ttl_s: float = Field(default=24 * 3600.0, gt=0)
     """How long scores are kept."""
+    cache_pixels_bytes: int = Field(default=32 * 1024 * 1024, ge=0)
+    """Of decoded pictures, so that a file that comes again is not decoded again; 0: always is."""
     cache_timeout_s: float = Field(default=0.1, gt=0)
     """For one operation of a shared cache; past that the input is judged without it."""
     cache_look_alikes: Literal["off", "unsafe", "all"] = "off"
