@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
 
 from server.api.batch_schemas import Batch, BatchDeleted, BatchList, result_schema
@@ -24,6 +24,7 @@ router = APIRouter()
 
 PATH = "/v1/moderations/batches"
 MAX_PAGE = 100
+BatchId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _NDJSON = "application/x-ndjson"
 _MAX_AFTER = 2**53
 
@@ -118,7 +119,7 @@ async def list_batches(
 
 
 @router.get(f"{PATH}/{{batch_id}}", response_model=Batch, responses=_errors())
-async def show_batch(batch_id: str, request: Request, services: ServicesDep) -> Batch:
+async def show_batch(batch_id: BatchId, request: Request, services: ServicesDep) -> Batch:
     """How far a batch is."""
     batches = _batches(services)
     facts, state = await batches.show(key_holder(request).tenant, batch_id)
@@ -127,7 +128,7 @@ async def show_batch(batch_id: str, request: Request, services: ServicesDep) -> 
 
 @router.get(f"{PATH}/{{batch_id}}/results", response_class=StreamingResponse, responses=_RESULTS)
 async def batch_results(
-    batch_id: str,
+    batch_id: BatchId,
     request: Request,
     services: ServicesDep,
     after: Annotated[int, Query(ge=0, le=_MAX_AFTER)] = 0,
@@ -145,7 +146,7 @@ async def batch_results(
 
 
 @router.post(f"{PATH}/{{batch_id}}/cancel", response_model=Batch, responses=_errors(409, 507))
-async def cancel_batch(batch_id: str, request: Request, services: ServicesDep) -> Batch:
+async def cancel_batch(batch_id: BatchId, request: Request, services: ServicesDep) -> Batch:
     """Have a batch end: lines in hand are finished, the others answered with an error."""
     batches = _batches(services)
     facts, state = await batches.cancel(key_holder(request).tenant, batch_id)
@@ -153,7 +154,7 @@ async def cancel_batch(batch_id: str, request: Request, services: ServicesDep) -
 
 
 @router.delete(f"{PATH}/{{batch_id}}", response_model=BatchDeleted, responses=_errors(409, 507))
-async def delete_batch(batch_id: str, request: Request, services: ServicesDep) -> BatchDeleted:
+async def delete_batch(batch_id: BatchId, request: Request, services: ServicesDep) -> BatchDeleted:
     """Delete a batch that has ended, and all its results."""
     await _batches(services).delete(key_holder(request).tenant, batch_id)
     return BatchDeleted(id=batch_id)

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import Scope
 
 from server import errors
@@ -421,6 +422,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     headers = (error.headers if isinstance(error, HTTPException) else None) or {}
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return error_response(request.scope, error)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {**headers, "Allow": ", ".join(_allowed(request))}
     phrase = HTTPStatus(status).phrase
     shown = ErrorObject(
         message=f"{phrase}.",
@@ -429,6 +432,16 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         code=phrase.lower().replace(" ", "_"),
     )
     return _respond(request.scope, status, shown, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of the path: each is a route of its own, and the framework names the first's."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _respond(

@@ -25,16 +25,20 @@ Body = TypeVar("Body", bound=BaseModel)
 router = APIRouter()
 
 PATH = "/v1/admin/models"
-_DEFAULT_SHADOW_PERCENT = 100.0
 
 
 def _responses(*more: int) -> dict[int | str, dict[str, object]]:
     return {status: {"model": ErrorBody} for status in (401, 403, 500, *more)}
 
 
-def _body(model: type[BaseModel]) -> dict[str, object]:
-    schema = {"application/json": {"schema": model.model_json_schema()}}
+def _body(model: type[BaseModel], **more: object) -> dict[str, object]:
+    """`model` as a body's schema, and `more` that its fields alone can't say."""
+    schema = {"application/json": {"schema": model.model_json_schema() | more}}
     return {"requestBody": {"required": True, "content": schema}}
+
+
+def _with(**fields: object) -> dict[str, object]:
+    return {"properties": fields, "required": list(fields)}
 
 
 class _Order(BaseModel):
@@ -62,15 +66,16 @@ class LoadModel(_Order):
 
 
 class GiveRole(_Order):
-    """What a model is for; `percent` of all contents: the canary's or the shadow's share."""
+    """What a model is for; `percent` of all contents: the canary's or the shadow's share.
+
+    Left out, it is what the server's settings say.
+    """
 
     role: Literal["canary", "shadow", "standby"]
     percent: Annotated[float | None, Field(ge=0, le=100, strict=False)] = None
 
     @model_validator(mode="after")
     def _has_its_share(self) -> Self:
-        if self.role == "canary" and self.percent is None:
-            raise ValueError("a canary needs a percent")
         if self.role == "standby" and self.percent is not None:
             raise ValueError("who stands by has no percent")
         return self
@@ -111,8 +116,8 @@ async def list_hosted_models(services: ServicesDep) -> AdminModelList:
     return AdminModelList(data=[_shown(one, services) for one in services.models.every])
 
 
-@router.get(PATH + "/{name}", response_model=AdminModel, responses=_responses(404))
-async def get_hosted_model(name: str, services: ServicesDep) -> AdminModel:
+@router.get(PATH + "/{name}", response_model=AdminModel, responses=_responses(400, 404))
+async def get_hosted_model(name: Name, services: ServicesDep) -> AdminModel:
     """One model."""
     return _shown(services.models.named(name), services)
 
@@ -122,7 +127,9 @@ async def get_hosted_model(name: str, services: ServicesDep) -> AdminModel:
     status_code=202,
     response_model=AdminModel,
     responses=_responses(400, 409, 413, 503),
-    openapi_extra=_body(LoadModel),
+    openapi_extra=_body(
+        LoadModel, anyOf=[_with(model={"type": "string"}), _with(adapter={"type": "string"})]
+    ),
 )
 async def load_model(request: Request, services: ServicesDep) -> AdminModel:
     """Begin loading a model; it stands by once it is ready.
@@ -144,25 +151,31 @@ async def load_model(request: Request, services: ServicesDep) -> AdminModel:
     PATH + "/{name}/role",
     response_model=AdminModel,
     responses=_responses(400, 404, 409, 413),
-    openapi_extra=_body(GiveRole),
+    openapi_extra=_body(
+        GiveRole,
+        anyOf=[
+            _with(role={"enum": ["canary", "shadow"]}),
+            {"properties": {"percent": {"type": "null"}}},
+        ],
+    ),
 )
-async def give_role(name: str, request: Request, services: ServicesDep) -> AdminModel:
+async def give_role(name: Name, request: Request, services: ServicesDep) -> AdminModel:
     """Make a model the canary or the shadow, change its share, or have it stand by.
 
     There is one canary and one shadow: whoever was it before stands by.
     """
     wanted = await _read(request, GiveRole)
-    percent = _DEFAULT_SHADOW_PERCENT if wanted.percent is None else wanted.percent
-    hosted = await services.models.give_role(
-        name, Role(wanted.role), percent, key_id=key_holder(request).id
-    )
+    role, settings = Role(wanted.role), services.settings
+    usual = settings.canary_percent if role is Role.CANARY else settings.shadow_percent
+    percent = usual if wanted.percent is None else wanted.percent
+    hosted = await services.models.give_role(name, role, percent, key_id=key_holder(request).id)
     return _shown(hosted, services)
 
 
 @router.post(
     PATH + "/{name}/promote", response_model=AdminModel, responses=_responses(400, 404, 409)
 )
-async def promote_model(name: str, request: Request, services: ServicesDep) -> AdminModel:
+async def promote_model(name: Name, request: Request, services: ServicesDep) -> AdminModel:
     """Make a model the default, if it answers right now; calls that have begun end as they began.
 
     The default before stays loaded and is what a roll back returns to.
@@ -182,9 +195,9 @@ async def roll_back(request: Request, services: ServicesDep) -> AdminModel:
     PATH + "/{name}",
     status_code=202,
     response_model=AdminModel,
-    responses=_responses(404, 409),
+    responses=_responses(400, 404, 409),
 )
-async def unload_model(name: str, request: Request, services: ServicesDep) -> AdminModel:
+async def unload_model(name: Name, request: Request, services: ServicesDep) -> AdminModel:
     """Take a model's role at once, and its memory once nothing can be asking it any more."""
     hosted = await services.models.unload(name, key_id=key_holder(request).id)
     return _shown(hosted, services)
