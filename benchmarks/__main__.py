@@ -19,6 +19,7 @@ from benchmarks.errors import MeasurementError
 from benchmarks.faults.command import faults
 from benchmarks.faults.service import EngineKind
 from benchmarks.peers.command import peers
+from benchmarks.peers.installing import install_peers
 from benchmarks.records import write_record
 from benchmarks.replay.inputs import TextField
 from benchmarks.tables import cache_tables, served_tables, show, throughput_tables
@@ -36,6 +37,7 @@ app = App(
 app.command(capabilities)
 app.command(faults)
 app.command(peers)
+app.command(install_peers)
 
 
 @app.command

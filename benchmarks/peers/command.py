@@ -10,11 +10,10 @@ from rich.console import Console
 
 from alignment.data.open_set import open_set_folder
 from benchmarks.errors import MeasurementError
+from benchmarks.peers.installing import FOLDER
 from benchmarks.peers.tables import peers_markdown, peers_tables
 from benchmarks.records import DataOrigin, build_record, hardware, write_record
 from benchmarks.tables import show
-
-DETECTORS = Path(".venv-peers")
 
 
 def peers(
@@ -31,7 +30,7 @@ def peers(
     restart: Annotated[
         bool, Parameter(help="One engine in memory at a time, started for each turn.")
     ] = False,
-    detectors: Annotated[Path, Parameter(help="The small detectors' environment.")] = DETECTORS,
+    installed: Annotated[Path, Parameter(help="Where `install-peers` installed.")] = FOLDER,
     split: str = "test",
     seed: int = 2024,
     out: Annotated[Path, Parameter(help="Folder for the record file.")] = Path("runs/benchmarks"),
@@ -57,7 +56,7 @@ def peers(
     )
     checkpoint = assemble(reference=DEFAULT_REFERENCE)
     with tempfile.TemporaryDirectory(prefix="sightward-peers-") as scratch:
-        places = Places(checkpoint, assemble(reference="safe"), Path(scratch), detectors)
+        places = Places(checkpoint, assemble(reference="safe"), Path(scratch), installed)
         everyone = line_up(places)
         if only:
             unknown = sorted(set(only) - {one.name for one in everyone.contenders})

@@ -16,7 +16,8 @@ from typing import Self
 
 import httpx2
 
-from benchmarks.peers.contender import NotInstalledError, Ran, Turn
+from benchmarks.peers.contender import Ran, Turn
+from benchmarks.peers.installing import server_packages
 from benchmarks.raw_vllm import RawVllm, is_cpu_build
 from benchmarks.server_process import ServerProcess, ServerProcessError, free_port
 from server.engine.cpu_runtime import engine_environment
@@ -105,16 +106,21 @@ class OurHost:
 class StockHost:
     """vLLM's own OpenAI-compatible server on the same checkpoint; implements `Host`."""
 
-    def __init__(self, checkpoint: Path, log: Path) -> None:
+    def __init__(self, checkpoint: Path, log: Path, *, peers: Path) -> None:
         self._checkpoint = checkpoint
         self._log = log
+        self._peers = peers
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
     def __enter__(self) -> Self:
+        packages = server_packages(self._peers)
         self._port = free_port()
         on_cpu = is_cpu_build()
         settings = engine_environment(os.environ, on_cpu=on_cpu, is_local_model=True)
+        if packages is not None:
+            before = os.environ.get("PYTHONPATH")
+            settings["PYTHONPATH"] = f"{packages}:{before}" if before else str(packages)
         arguments = engine_arguments(find_model(self._checkpoint), LoadOptions(), on_cpu=on_cpu)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - vLLM's module, no shell
@@ -231,14 +237,6 @@ def flags(arguments: Mapping[str, object]) -> list[str]:
             shown = json.dumps(value) if isinstance(value, dict) else str(value)
             found.append(f"--{option}={shown}")
     return found
-
-
-def detector_python(environment: Path) -> Path:
-    """The interpreter of the detectors' environment; raises `NotInstalledError`."""
-    python = environment / "bin" / "python"
-    if not python.is_file():
-        raise NotInstalledError("the detectors' environment", "make peers")
-    return python
 
 
 def python_module(module: str, *arguments: str) -> list[str]:

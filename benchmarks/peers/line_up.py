@@ -15,15 +15,9 @@ from benchmarks.peers.asking import (
 )
 from benchmarks.peers.child import JudgingChild
 from benchmarks.peers.contender import Contender, Host, Ran, Turn
-from benchmarks.peers.hosts import (
-    NothingHost,
-    OurHost,
-    RawHost,
-    StockHost,
-    detector_python,
-    python_module,
-)
+from benchmarks.peers.hosts import NothingHost, OurHost, RawHost, StockHost, python_module
 from benchmarks.peers.http_asking import Requests, ask_over_http
+from benchmarks.peers.installing import detector_python
 from server.concepts.policy import POLICY_FILE
 
 NOTHING = "nothing"
@@ -47,12 +41,13 @@ class LineUp:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things lie: the checkpoints, the logs' folder, and the detectors' environment."""
+    """Where things lie: the checkpoints, the logs' folder, and what
+    `install-peers` installed."""
 
     checkpoint: Path
     cascade_checkpoint: Path
     scratch: Path
-    detectors: Path
+    peers: Path
 
 
 def line_up(places: Places) -> LineUp:
@@ -195,12 +190,12 @@ def _hosts(places: Places) -> dict[str, Callable[[], Host]]:
     scratch, model = places.scratch, str(places.checkpoint)
 
     def detector(name: str) -> Host:
-        python = detector_python(places.detectors)
-        return JudgingChild([str(python), str(_DETECTOR_SCRIPT), name], scratch / f"{name}.log")
+        python = detector_python(places.peers)
+        return JudgingChild([python, str(_DETECTOR_SCRIPT), name], scratch / f"{name}.log")
 
     return {
         "raw": lambda: RawHost(places.checkpoint, scratch / "raw.log"),
-        "stock": lambda: StockHost(places.checkpoint, scratch / "stock.log"),
+        "stock": lambda: StockHost(places.checkpoint, scratch / "stock.log", peers=places.peers),
         "written": lambda: JudgingChild(
             python_module("benchmarks.peers.transformers_child", model),
             scratch / "written.log",
