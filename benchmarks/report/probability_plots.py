@@ -1,12 +1,12 @@
 """What P(unsafe) is worth: reliability diagram, and its distribution by label."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.capabilities.schema import Calibration
 from benchmarks.report.bar_chart import add_title
 from benchmarks.report.columns import Aspect, Column
 from benchmarks.report.style import (
@@ -48,7 +48,14 @@ def reliability_plots(columns: Sequence[Column]) -> list[Plot]:
             + "."
         )
         name = f"reliability-{index + 1}" if len(columns) > 1 else "reliability"
-        plots.append(Plot(name, title, alt, _reliability(title, column.label, found, index)))
+        plots.append(
+            Plot(
+                name,
+                title,
+                alt,
+                reliability_figure(title, column.label, found.bins, found.ece, index=index),
+            )
+        )
     return plots
 
 
@@ -71,7 +78,7 @@ def distribution_plots(columns: Sequence[Column]) -> list[Plot]:
             f"unsafe pictures{_median(unsafe)}; {count(safe.size)} about safe ones{_median(safe)}."
         )
         name = f"p-unsafe-{index + 1}" if len(columns) > 1 else "p-unsafe"
-        plots.append(Plot(name, title, alt, _distribution(title, column.label, unsafe, safe)))
+        plots.append(Plot(name, title, alt, distribution_figure(title, column.label, unsafe, safe)))
     return plots
 
 
@@ -79,12 +86,44 @@ def _median(values: np.ndarray) -> str:
     return f", median {number(float(np.median(values)))}" if values.size else ""
 
 
-def _reliability(title: str, label: str, found: Calibration, index: int) -> Figure:
+class ReliabilityBin(Protocol):
+    """Answers whose P(unsafe) lies from `low` to `high`."""
+
+    @property
+    def low(self) -> float:
+        """The lowest P(unsafe) in it."""
+        ...
+
+    @property
+    def high(self) -> float:
+        """The highest."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many answers."""
+        ...
+
+    @property
+    def mean_p_unsafe(self) -> float:
+        """How likely they were said to be unsafe."""
+        ...
+
+    @property
+    def share_unsafe(self) -> float:
+        """How many of them are."""
+        ...
+
+
+def reliability_figure(
+    title: str, label: str, found: Sequence[ReliabilityBin], ece: float | None, *, index: int = 0
+) -> Figure:
+    """P(unsafe) against the share that is unsafe, above how many answers that rests on."""
     figure = Figure(figsize=(WIDTH_IN, 5.0))
-    add_title(figure, title, f"{label}: calibration error {number(found.ece)}")
+    add_title(figure, title, f"{label}: calibration error {number(ece)}")
     upper = figure.add_axes((0.125, 0.36, 0.84, 0.51))
     lower = figure.add_axes((0.125, 0.105, 0.84, 0.19))
-    bins = [one for one in found.bins if one.count]
+    bins = [one for one in found if one.count]
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     upper.text(0.985, 0.03, "dashed: perfectly calibrated", ha="right", size=SMALL_PT, color=MUTED)
     upper.plot(
@@ -102,9 +141,9 @@ def _reliability(title: str, label: str, found: Calibration, index: int) -> Figu
     upper.set_ylabel("share that is unsafe")
     upper.tick_params(labelbottom=False)
     lower.bar(
-        [one.low for one in found.bins],
-        [one.count for one in found.bins],
-        width=[one.high - one.low for one in found.bins],
+        [one.low for one in found],
+        [one.count for one in found],
+        width=[one.high - one.low for one in found],
         align="edge",
         color=SERIES[index],
         edgecolor=PAPER,
@@ -117,7 +156,8 @@ def _reliability(title: str, label: str, found: Calibration, index: int) -> Figu
     return figure
 
 
-def _distribution(title: str, label: str, unsafe: np.ndarray, safe: np.ndarray) -> Figure:
+def distribution_figure(title: str, label: str, unsafe: np.ndarray, safe: np.ndarray) -> Figure:
+    """Histograms of P(unsafe), one a label."""
     figure = Figure(figsize=(WIDTH_IN, 5.0))
     add_title(figure, title, label)
     edges = np.linspace(0.0, 1.0, _BINS + 1)
