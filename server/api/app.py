@@ -281,6 +281,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # the interactive pages load scripts from other hosts
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # what clients call an operation
         redirect_slashes=False,  # a redirect is no documented answer
     )
     install_error_handlers(app)

@@ -43,6 +43,12 @@ def _line_schema() -> dict[str, Any]:
     return schema
 
 
+def _options_schema() -> dict[str, Any]:
+    schema = SightwardOptions.model_json_schema()
+    del schema["properties"]["ids"]  # pictures are named by their files
+    return schema
+
+
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -55,6 +61,7 @@ _BODY: dict[str, Any] = {
                         "file": {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
+                            "minItems": 1,
                             "description": "Pictures; a file's name is its custom_id.",
                         },
                         "requests": {
@@ -62,7 +69,7 @@ _BODY: dict[str, Any] = {
                             "format": "binary",
                             "description": "JSON lines, as the other content type has them.",
                         },
-                        "sightward": SightwardOptions.model_json_schema(),
+                        "sightward": _options_schema(),
                     },
                     "anyOf": [{"required": ["file"]}, {"required": ["requests"]}],
                 },
@@ -80,8 +87,17 @@ _RESULTS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_LINKS = {
+    name: {"operationId": name, "parameters": {"batch_id": "$response.body#/id"}}
+    for name in ("show_batch", "batch_results", "cancel_batch", "delete_batch")
+}
+
+
 @router.post(
-    PATH, response_model=Batch, responses=_errors(408, 413, 429, 504, 507), openapi_extra=_BODY
+    PATH,
+    response_model=Batch,
+    responses={200: {"links": _LINKS}} | _errors(408, 413, 429, 504, 507),
+    openapi_extra=_BODY,
 )
 async def create_batch(request: Request, services: ServicesDep) -> Batch:
     """Take a batch; its lines are judged in the background.

@@ -222,7 +222,7 @@ ERROR_RULES: Mapping[type[errors.SightwardError], ErrorRule] = MappingProxyType(
         ),
         errors.ModelConflictError: ErrorRule(409, "model_conflict", "That can't be: {problem}."),
         errors.ModelUnfitError: ErrorRule(
-            400, "model_unfit", "The model can't be served here: {reason}"
+            409, "model_unfit", "The model can't be served here: {reason}."
         ),
         errors.InvalidBodyError: ErrorRule(
             400, "invalid_body", "The request body can't be read: {problem}."

@@ -106,7 +106,6 @@ async def list_reviews(
 @router.post(
     "/v1/reviews/{review_id}",
     response_model=Review,
-    operation_id="decide_review",
     responses=_RESPONSES,
     openapi_extra={
         "requestBody": {
