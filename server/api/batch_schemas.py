@@ -8,7 +8,6 @@ from server.api.errors import ErrorObject
 from server.api.schemas import ModerationResponse
 from server.batches.facts import BatchFacts, BatchState, Problem, Status
 from server.batches.job import Trouble
-from server.batches.judging import ENDPOINT
 
 
 class RequestCounts(BaseModel):
@@ -35,7 +34,7 @@ class Batch(BaseModel):
 
     id: str
     object: Literal["batch"] = "batch"
-    endpoint: Literal["/v1/moderations"] = ENDPOINT
+    endpoint: Literal["/v1/moderations"] = "/v1/moderations"
     status: Status
     errors: BatchErrors | None
     request_counts: RequestCounts

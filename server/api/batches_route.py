@@ -87,16 +87,21 @@ _RESULTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-_LINKS = {
-    name: {"operationId": name, "parameters": {"batch_id": "$response.body#/id"}}
-    for name in ("show_batch", "batch_results", "cancel_batch", "delete_batch")
+_TAKEN: dict[int | str, dict[str, Any]] = {
+    200: {
+        "links": {
+            name: {"operationId": name, "parameters": {"batch_id": "$response.body#/id"}}
+            for name in ("show_batch", "batch_results", "cancel_batch", "delete_batch")
+        }
+    },
+    **_errors(408, 413, 429, 504, 507),
 }
 
 
 @router.post(
     PATH,
     response_model=Batch,
-    responses={200: {"links": _LINKS}} | _errors(408, 413, 429, 504, 507),
+    responses=_TAKEN,
     openapi_extra=_BODY,
 )
 async def create_batch(request: Request, services: ServicesDep) -> Batch:

@@ -5,7 +5,7 @@ there: it is named by its fingerprint and by the caller's own name for it. A dec
 of the log; of several the newest counts. For keys with the scope admin alone.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -37,7 +37,7 @@ _DECIDE_THE_FIRST = {
 _Text = Annotated[str, AfterValidator(encodable)]
 
 
-def _only_the_taxonomys_names(schema: dict[str, object]) -> None:
+def _only_the_taxonomys_names(schema: dict[str, Any]) -> None:
     """Say in the schema what the validator below checks."""
     taxonomy = load_taxonomy()
     named = {name: taxonomy.concepts_of(name) for name in taxonomy.category_names}
