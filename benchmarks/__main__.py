@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.capabilities.cli import capabilities
 from benchmarks.capabilities.run import RECORD_NAME
+from benchmarks.cost.command import cost
 from benchmarks.endpoint import Endpoint
 from benchmarks.errors import MeasurementError
 from benchmarks.faults.command import faults
@@ -21,6 +22,7 @@ from benchmarks.faults.service import EngineKind
 from benchmarks.peers.command import peers
 from benchmarks.peers.installing import install_peers
 from benchmarks.records import write_record
+from benchmarks.replay.command import gates, replay
 from benchmarks.replay.inputs import TextField
 from benchmarks.tables import cache_tables, served_tables, show, throughput_tables
 from server.errors import SightwardError
@@ -36,7 +38,10 @@ app = App(
 )
 app.command(capabilities)
 app.command(faults)
+app.command(replay)
+app.command(gates)
 app.command(peers)
+app.command(cost)
 app.command(install_peers)
 
 
@@ -48,9 +53,19 @@ def report(
     data: Annotated[Path | None, Parameter(help="The pictures' folder, for thumbnails.")] = None,
     blur: Annotated[bool, Parameter(help="Blur thumbnails until they are clicked.")] = True,
 ) -> None:
-    """Draw one HTML page, plots and Markdown tables from `capabilities` runs."""
+    """Draw one HTML page and plots from `capabilities` runs, or from one `replay` record."""
+    from benchmarks.replay.record import is_replay
     from benchmarks.report.write import write_report
 
+    if any(is_replay(run) for run in runs):
+        from benchmarks.replay.page import write_replay_report
+
+        if len(runs) > 1:
+            raise MeasurementError("a page shows one replay; `compare` holds two side by side")
+        drawn = write_replay_report(runs[0], out or runs[0].with_suffix(""))
+        for path in (drawn.page, *drawn.plots):
+            print(path)
+        return
     first = runs[0] if runs[0].is_dir() else runs[0].parent
     files = write_report(runs, out or first / "report", data=data, blur=blur)
     for path in (files.page, files.markdown, *files.plots):
@@ -65,9 +80,15 @@ def compare(
     seed: int = 2024,
     resamples: Annotated[int, Parameter(help="Bootstrap draws and random swaps.")] = 1000,
 ) -> None:
-    """Whether two `capabilities` runs differ, or only seem to."""
+    """Whether two `capabilities` runs, or two `replay` records, differ or only seem to."""
     from benchmarks.compare import run_compare
+    from benchmarks.replay.record import is_replay
 
+    if is_replay(a) or is_replay(b):
+        from benchmarks.replay.compare import run_compare_replays
+
+        run_compare_replays(a, b, Console(), seed=seed, resamples=resamples)
+        return
     run_compare(_record(a), _record(b), Console(), seed=seed, resamples=resamples)
 
 

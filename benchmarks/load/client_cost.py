@@ -15,6 +15,7 @@ from benchmarks.load.wire import Wire
 from benchmarks.stats import percentiles
 
 MOST_REQUESTS = 400
+_MOST_SECONDS = 10.0
 _GIVE_UP_S = 30.0
 
 
@@ -44,6 +45,8 @@ async def measure_client(
 ) -> ClientCost:
     """Send some of the bodies as the run does: by so many clients, or at their times."""
     count = min(len(bodies), MOST_REQUESTS)
+    if arrivals_s is not None:
+        count = max(1, min(count, sum(one <= _MOST_SECONDS for one in arrivals_s)))
     numbers = range(count)
     with no_op_endpoint() as url:
         async with Wire(url) as wire:

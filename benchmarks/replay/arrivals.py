@@ -2,7 +2,7 @@
 
 Recorded times are read from a file with one a line: seconds, an ISO date and time, or a JSON object
 with one of them as its `time`, `at`, `ts`, `timestamp` or `created` (logs) or milliseconds as its
-`time_unix_ms` (the audit log); or from a record of an earlier replay. The first is when the run begins.
+`time_unix_ms` (the audit log); or from a record of an earlier replay. The first begins the run.
 """
 
 import json

@@ -51,7 +51,7 @@ class Said:
     """One picture's verdict.
 
     `scores` are by category: our nine, or the contract's keys where that is all there is.
-    `from_cache` tells that it was not judged anew.
+    `from_cache` tells that it was not judged anew: its scores are those of another question.
     """
 
     verdict: Verdict
@@ -88,6 +88,6 @@ def read_said(body: bytes, contract: Contract) -> Said | None:
         scores=detail.categories,
         category=seen.category.name if seen else None,
         concept=seen.concept.name if seen and seen.concept else None,
-        from_cache="cache" in detail.scores_from,
+        from_cache=any(source != "model" for source in detail.scores_from),
         model=answer.model,
     )
