@@ -19,11 +19,13 @@ from benchmarks.endpoint import Endpoint
 from benchmarks.errors import MeasurementError
 from benchmarks.faults.command import faults
 from benchmarks.faults.service import EngineKind
+from benchmarks.load.capacity_command import find_capacity
 from benchmarks.peers.command import peers
 from benchmarks.peers.installing import install_peers
 from benchmarks.records import write_record
 from benchmarks.replay.command import gates, replay
 from benchmarks.replay.inputs import TextField
+from benchmarks.suite import run_all
 from benchmarks.tables import cache_tables, served_tables, show, throughput_tables
 from server.errors import SightwardError
 from server.telemetry import quiet_libraries
@@ -40,8 +42,10 @@ app.command(capabilities)
 app.command(faults)
 app.command(replay)
 app.command(gates)
+app.command(find_capacity)
 app.command(peers)
 app.command(cost)
+app.command(run_all, name="all")
 app.command(install_peers)
 
 

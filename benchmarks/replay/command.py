@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from benchmarks.load.peer import Contract
 from benchmarks.replay.gates import EXIT_GATE, FIGURE_NAMES
 from benchmarks.replay.inputs import TextField
-from benchmarks.replay.said import Contract
 
 _RECORDS = Path("runs/benchmarks")
 

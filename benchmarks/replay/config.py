@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.errors import MeasurementError
+from benchmarks.load.peer import Contract
 from benchmarks.replay.inputs import TextField
-from benchmarks.replay.said import Contract
 
 Words = Literal["none"] | TextField
 

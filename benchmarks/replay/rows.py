@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from benchmarks.endpoint import Judged
 from benchmarks.load.bodies import Turn
+from benchmarks.load.peer import Contract
 from benchmarks.load.sending import End, Sent
-from benchmarks.replay.said import Contract, Verdict, read_said
+from benchmarks.replay.said import Verdict, read_said
 from benchmarks.served_figures import groups_of
 
 UNREADABLE = "unreadable"

@@ -4,10 +4,7 @@ The model must be the same before and after: a service that was replaced half wa
 """
 
 import dataclasses
-import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +13,13 @@ from rich.console import Console
 
 from alignment.data.manifest import Example, ImageSet
 from benchmarks.clients import work_through
-from benchmarks.endpoint import EndpointError
 from benchmarks.errors import MeasurementError
 from benchmarks.load.bodies import Bodies, BodyShape, Turn, make_bodies
 from benchmarks.load.client_cost import ClientCost
 from benchmarks.load.open_loop import open_loop, poisson_arrivals_of
+from benchmarks.load.peer import Contract, find_peer
 from benchmarks.load.sending import Sent, send
-from benchmarks.load.wire import LostError, Sender
+from benchmarks.load.wire import Sender
 from benchmarks.progress import counting_progress
 from benchmarks.records import DataOrigin, build_record
 from benchmarks.replay.accuracy import accuracy_of
@@ -31,18 +28,9 @@ from benchmarks.replay.config import ReplayConfig
 from benchmarks.replay.inputs import text_of
 from benchmarks.replay.latency import latency_of
 from benchmarks.replay.rows import Row, rows_of
-from benchmarks.replay.said import Contract
 from benchmarks.served_figures import Replayed, measure
 
 MeasureClient = Callable[[Bodies, Sequence[float] | None], Awaitable[ClientCost]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Peer:
-    """Who answers: by which contract, and which model; None where only its answers tell."""
-
-    contract: Contract
-    model_version: str | None
 
 
 async def run_replay(
@@ -62,7 +50,7 @@ async def run_replay(
     examples = chosen_examples(image_set, config)
     arrivals_s = _arrivals_s(config, len(examples))
     turns = make_turns(examples, config, None if arrivals_s is None else len(arrivals_s))
-    peer = await _peer(config, sender)
+    peer = await find_peer(sender, config.url, expected=config.contract)
     shape = BodyShape(with_detail=peer.contract == "sightward", model=config.model)
     with counting_progress(console) as progress:
         warm_up = turns[: config.warm_up]
@@ -87,7 +75,10 @@ async def run_replay(
             client = await measure_client(bodies, arrivals_s) if measure_client else None
     rows = rows_of(turns, sent, peer.contract)
     words = await _ask_words(config, sender, shape, peer.contract, turns, rows)
-    if peer.model_version is not None and (await _peer(config, sender)) != peer:
+    if (
+        peer.model_version is not None
+        and (await find_peer(sender, config.url, expected=config.contract)) != peer
+    ):
         raise MeasurementError("the endpoint changed its model during the run")
     accuracy = accuracy_of(rows, seed=config.seed, resamples=config.resamples)
     return build_record(
@@ -202,25 +193,6 @@ async def _ask_words(
         for one in examples
     ]
     return dataclasses.asdict(measure(replayed, seed=config.seed, resamples=config.resamples))
-
-
-async def _peer(config: ReplayConfig, sender: Sender) -> _Peer:
-    """Raises `EndpointError` where nobody answers, or ours is not ready."""
-    if config.contract == "openai":
-        return _Peer("openai", None)
-    try:
-        reply = await sender.request("GET", "/v1/models")
-        version = json.loads(reply.body)["data"][0]["sightward"]["model_version"]
-    except LostError as error:
-        raise EndpointError(config.url, str(error)) from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        if config.contract == "sightward":
-            raise EndpointError(config.url, "/v1/models does not name a model version") from error
-        return _Peer("openai", None)
-    ready = await sender.request("GET", "/readyz")
-    if ready.status != HTTPStatus.OK:
-        raise EndpointError(config.url, f"not ready, /readyz says {ready.status}")
-    return _Peer("sightward", str(version))
 
 
 def _answered_as(rows: Sequence[Row]) -> str:

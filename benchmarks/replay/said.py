@@ -12,8 +12,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from benchmarks.load.peer import Contract
+
 Verdict = Literal["safe", "unsafe", "undetermined"]
-Contract = Literal["sightward", "openai"]
 
 
 class _Name(BaseModel):
