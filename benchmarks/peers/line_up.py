@@ -1,6 +1,7 @@
 """Who takes part: the hosts, and the contenders that ask them."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,9 @@ from benchmarks.peers.contender import Contender, Host, Ran, Turn
 from benchmarks.peers.hosts import NothingHost, OurHost, RawHost, StockHost, python_module
 from benchmarks.peers.http_asking import Requests, ask_over_http
 from benchmarks.peers.installing import detector_python
+from benchmarks.raw_vllm import is_cpu_build
 from server.concepts.policy import POLICY_FILE
+from server.engine.cpu_runtime import engine_environment
 
 NOTHING = "nothing"
 _NO_OP_STATUS = 503
@@ -199,7 +202,8 @@ def _hosts(places: Places) -> dict[str, Callable[[], Host]]:
         "written": lambda: JudgingChild(
             python_module("benchmarks.peers.transformers_child", model),
             scratch / "written.log",
-            environ={"HF_HUB_OFFLINE": "1"},
+            # The OpenMP runtime that our engine runs on: torch's own stalls where cores are shared.
+            environ=engine_environment(os.environ, on_cpu=is_cpu_build(), is_local_model=True),
         ),
         "open-nsfw": partial(detector, "open-nsfw"),
         "nudenet": partial(detector, "nudenet"),
