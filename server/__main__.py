@@ -17,6 +17,7 @@ from server.errors import AuditLogError, DataFileError, SettingsError
 from server.moderate.command import moderate
 from server.policy_command import policy_app
 from server.record.command import audit, export_reviews
+from server.record.models_command import audit_models
 from server.serving_engine import make_engine as _make_engine
 from server.serving_engine import make_fast_reader as _make_fast_reader
 from server.serving_engine import parts_of as _parts_of
@@ -36,6 +37,7 @@ app.command(audit_dataset)
 app.command(moderate)
 app.command(keys)
 app.command(audit)
+app.command(audit_models)
 app.command(export_reviews)
 app.command(policy_app)
 app.command(config_app)

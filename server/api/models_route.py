@@ -1,16 +1,19 @@
-"""``GET /v1/models``: the one model that is served, and what it carries."""
+"""``GET /v1/models``: the models that answer, and what they carry: the default, and a canary."""
 
 from typing import Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from server.api.engine_session import Serving
 from server.api.errors import ErrorBody
 from server.api.keys import key_holder
-from server.api.services import ServicesDep
+from server.api.services import Services, ServicesDep
 from server.cascade import FastPath
 from server.concepts.fast_path import FastPathUse
+from server.concepts.policy_book import TenantPolicy
 from server.concepts.risk import LEVELS
+from server.rollout.hosted import HostedModel
 
 router = APIRouter()
 
@@ -66,9 +69,12 @@ class ModelDetail(BaseModel):
     `risk` is null for a model without a safety head, `fast_path` where that judges nothing alone,
     `chat` for one that writes no answers,
     `calibration` (a version) where scores are raw, `adapter` (a name) where none is applied live.
-    `own_concepts` are those that the caller's policy adds to the taxonomy's.
+    `own_concepts` are those that the caller's policy adds to the taxonomy's. `role` is what it is
+    for, `percent` the share of the contents that a canary answers.
     """
 
+    role: Literal["default", "canary"]
+    percent: float | None
     model_version: str
     has_recognition: bool
     categories: list[str]
@@ -92,7 +98,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """All models that are served: one."""
+    """The models that answer: the default first, then a canary if there is one."""
 
     object: Literal["list"] = "list"
     data: list[Model]
@@ -100,25 +106,50 @@ class ModelList(BaseModel):
 
 @router.get("/v1/models", responses={code: {"model": ErrorBody} for code in (401, 403, 503)})
 async def list_models(request: Request, services: ServicesDep) -> ModelList:
-    """The served model. Any other model's name in a moderation call is taken as an alias of it."""
-    serving, settings = services.engine_host.serving, services.settings
+    """The models that answer. Which of them a content goes to is not the caller's to choose.
+
+    Any name in a moderation call is taken as an alias.
+    """
+    models = services.models
     in_force = services.policies.of(key_holder(request).tenant)
-    policy, taxonomy = in_force.policy, services.call_handler.taxonomy
+    shown = [_model(services, models.default, models.default.host.serving, in_force)]
+    canary = models.roles.canary
+    if canary is not None and (serving := models.serving(canary.name)) is not None:
+        shown.append(
+            _model(services, models.named(canary.name), serving, in_force, percent=canary.percent)
+        )
+    return ModelList(data=shown)
+
+
+def _model(
+    services: Services,
+    hosted: HostedModel,
+    serving: Serving,
+    in_force: TenantPolicy,
+    *,
+    percent: float | None = None,
+) -> Model:
+    settings, policy = services.settings, in_force.policy
+    categories = services.call_handler.taxonomy.category_names
+    adapter = hosted.order.adapter
     detail = ModelDetail(
+        role="default" if percent is None else "canary",
+        percent=percent,
         model_version=serving.moderator.model_version,
         has_recognition=serving.card.has_recognition,
-        categories=list(taxonomy.category_names),
+        categories=list(categories),
         risk=RiskCarried(levels=list(range(LEVELS)), types=list(serving.card.risk_types))
         if serving.card.has_risk
         else None,
         fast_path=FastPathCarried.of(serving.moderator.fast_path),
         calibration=serving.moderator.calibration_version,
-        adapter=None if settings.adapter is None else settings.adapter.name,
+        adapter=None if adapter is None else adapter.name,
+        # The default writes every answer, whoever judged the conversation's pictures.
         chat=None
-        if serving.writer is None
+        if serving.writer is None or percent is not None
         else ChatCarried(
             hints=policy.hints.enabled,
-            hint_types={name: policy.hints.is_on(name) for name in taxonomy.category_names},
+            hint_types={name: policy.hints.is_on(name) for name in categories},
             judges_words=policy.chat.judge_words,
             max_images=settings.max_chat_images,
             max_tokens=settings.max_answer_tokens,
@@ -126,6 +157,4 @@ async def list_models(request: Request, services: ServicesDep) -> ModelList:
         own_concepts=[concept.name for concept in policy.own_concepts],
         policy_version=in_force.version,
     )
-    return ModelList(
-        data=[Model(id=serving.card.id, created=serving.since_unix_s, sightward=detail)]
-    )
+    return Model(id=serving.card.id, created=serving.since_unix_s, sightward=detail)

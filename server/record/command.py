@@ -13,7 +13,7 @@ from server.record.entries import Review, VerdictEntry, now_unix_ms
 from server.record.opening import is_database, open_store
 from server.record.periods import unix_ms
 from server.record.query import ReviewQuery, ReviewStatus, VerdictQuery
-from server.record.store import ReviewStore
+from server.record.store import AuditStore, ReviewStore
 
 if TYPE_CHECKING:
     from server.settings import Settings
@@ -100,7 +100,7 @@ def audit(
             model_version=model_version,
             policy_version=policy_version,
         )
-        store = _existing_store(log)
+        store = existing_store(log)
         try:
             if count is not None:
                 _show_counts(store.verdicts(query), count)
@@ -109,7 +109,7 @@ def audit(
         finally:
             store.close()
 
-    _or_exit(run)
+    fail_in_one_line(run)
 
 
 def export_reviews(
@@ -139,7 +139,7 @@ def export_reviews(
 
     def run() -> None:
         settings = _settings()
-        store = _existing_store(log)
+        store = existing_store(log)
         try:
             done = export(
                 _all_reviews(store, "decided", tenant),
@@ -150,9 +150,9 @@ def export_reviews(
             )
         finally:
             store.close()
-        _say(f"{done.written} pictures in {out}; of {done.missing} the picture was not found")
+        say(f"{done.written} pictures in {out}; of {done.missing} the picture was not found")
 
-    _or_exit(run)
+    fail_in_one_line(run)
 
 
 def _all_reviews(store: ReviewStore, status: ReviewStatus, tenant: str | None) -> Iterator[Review]:
@@ -162,7 +162,7 @@ def _all_reviews(store: ReviewStore, status: ReviewStatus, tenant: str | None) -
         after = page[-1].verdict.id
 
 
-def _existing_store(log: str | None) -> ReviewStore:
+def existing_store(log: str | None) -> AuditStore:
     """The log to read; a command that only reads makes none."""
     if log is None:
         set_log = _settings().audit_log
@@ -184,7 +184,7 @@ def _show(entries: Iterable[VerdictEntry], limit: int, output: Literal["table", 
     newest = deque(entries, maxlen=limit or None)
     if output == "jsonl":
         for entry in newest:
-            _say(entry.model_dump_json())
+            say(entry.model_dump_json())
         return
     from rich.console import Console
     from rich.table import Table
@@ -192,7 +192,7 @@ def _show(entries: Iterable[VerdictEntry], limit: int, output: Literal["table", 
     table = Table("time (UTC)", "action", "p_unsafe", "most likely", "input", "key", "picture")
     for entry in newest:
         table.add_row(
-            _time(entry.time_unix_ms),
+            shown_time(entry.time_unix_ms),
             entry.action,
             "" if entry.p_unsafe is None else f"{entry.p_unsafe:.3f}",
             entry.error or entry.listed or _likeliest(entry.categories),
@@ -202,7 +202,7 @@ def _show(entries: Iterable[VerdictEntry], limit: int, output: Literal["table", 
         )
     Console().print(table)
     if limit and len(newest) == limit:
-        _say(f"The newest {limit}; --limit 0 shows all.")
+        say(f"The newest {limit}; --limit 0 shows all.")
 
 
 def _show_counts(entries: Iterable[VerdictEntry], field: Countable) -> None:
@@ -222,11 +222,12 @@ def _likeliest(scores: dict[str, float]) -> str:
     return max(scores, key=lambda name: scores[name], default="")
 
 
-def _time(time_unix_ms: int) -> str:
+def shown_time(time_unix_ms: int) -> str:
+    """A time as the tables show it, in UTC."""
     return datetime.fromtimestamp(time_unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _or_exit(run: Callable[[], None]) -> None:
+def fail_in_one_line(run: Callable[[], None]) -> None:
     """Every error of ours as one line and an exit code, never as a traceback."""
     try:
         run()
@@ -236,7 +237,8 @@ def _or_exit(run: Callable[[], None]) -> None:
         _fail(str(error))
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line of the command's own output."""
     print(text)  # noqa: T201 - a command's own output
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from server.record.entries import DecisionEntry, VerdictEntry
+from server.record.entries import ComparisonEntry, DecisionEntry, RolloutEntry, VerdictEntry
 from server.record.folder_store import FolderStore
 from server.record.sql_store import SqlStore
-from server.record.store import ReviewStore
+from server.record.store import AuditStore
 
 
 def make_verdict(number: int = 0, **fields: Any) -> VerdictEntry:
@@ -61,6 +61,60 @@ def make_decision(verdict_id: str, number: int = 0, **fields: Any) -> DecisionEn
     return DecisionEntry.model_validate(content | fields)
 
 
+def make_comparison(number: int = 0, *, action: str = "allow", **fields: Any) -> ComparisonEntry:
+    said = {"model_version": "m@1", "outcome": "safe", "action": "allow", "p_unsafe": 0.25}
+    content: dict[str, Any] = {
+        "id": f"{1_000 + number:012x}01",
+        "time_unix_ms": 1_000 + number,
+        "verdict_id": f"{1_000 + number:012x}00",
+        "request_id": "req-1",
+        "route": "moderations",
+        "tenant": "default",
+        "key_id": "anyone",
+        "input": "file[0]",
+        "caller_id": None,
+        "modality": "image",
+        "fingerprint": "ab" * 32,
+        "role": "shadow",
+        "answered_by": "default",
+        "default": said,
+        "other": said | {"model_version": "m@2", "action": action, "p_unsafe": 0.75},
+        "policy_version": "2-abc",
+    }
+    return ComparisonEntry.model_validate(content | fields)
+
+
+def make_change(number: int = 0, **fields: Any) -> RolloutEntry:
+    content: dict[str, Any] = {
+        "id": f"{1_000 + number:012x}02",
+        "time_unix_ms": 1_000 + number,
+        "change": "promote",
+        "name": "sft",
+        "model": "reference:sft",
+        "model_version": "m@2",
+        "default": "sft",
+        "previous": "ppo",
+        "canary": None,
+        "canary_percent": None,
+        "shadow": None,
+        "shadow_percent": None,
+        "key_id": "admin",
+    }
+    return RolloutEntry.model_validate(content | fields)
+
+
+@pytest.fixture
+def comparison() -> Callable[..., ComparisonEntry]:
+    """``comparison(3, action="block")``: the third one, on which the other model would block."""
+    return make_comparison
+
+
+@pytest.fixture
+def change() -> Callable[..., RolloutEntry]:
+    """``change(3, change="load")``: the third change to who is what."""
+    return make_change
+
+
 @pytest.fixture
 def verdict() -> Callable[..., VerdictEntry]:
     """``verdict(3, action="block")``: the third verdict, blocked."""
@@ -74,9 +128,9 @@ def decision() -> Callable[..., DecisionEntry]:
 
 
 @pytest.fixture(params=["folder", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ReviewStore]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AuditStore]:
     """Each place in turn."""
-    made: ReviewStore
+    made: AuditStore
     if request.param == "folder":
         made = FolderStore(tmp_path / "log", max_file_bytes=1_000_000)
     else:

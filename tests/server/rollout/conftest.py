@@ -76,7 +76,7 @@ class Rollout:
 
     async def compared(self) -> None:
         """Wait for what is being compared."""
-        while self.services.call_handler.comparer._running:  # noqa: ASYNC110, SLF001
+        while self.services.call_handler.comparer._running:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     def metric(self, name: str, **labels: str) -> float:

@@ -1,5 +1,7 @@
 """Which content goes where depends on the content alone."""
 
+from itertools import pairwise
+
 import pytest
 
 from server.rollout.roles import BUCKETS, Role, Roles, Share, bucket, is_in_share
@@ -12,7 +14,7 @@ def test_a_larger_share_holds_all_that_the_smaller_held() -> None:
         {one for one in CONTENTS if Share("m", percent).takes(one, "canary")}
         for percent in (0.0, 1.0, 20.0, 55.5, 100.0)
     ]
-    assert all(smaller <= larger for smaller, larger in zip(shares, shares[1:], strict=False))
+    assert all(smaller <= larger for smaller, larger in pairwise(shares))
     assert (shares[0], shares[-1]) == (set(), set(CONTENTS))
 
 
