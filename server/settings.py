@@ -86,8 +86,6 @@ class Settings(BaseSettings):
     """Loaded at once, the default among them."""
     keep_previous: bool = True
     """Whether a default that was replaced stays loaded, so that a roll back takes no time."""
-    rollout_state: Path | None = None
-    """A file in which roles outlive restarts; unset: each start goes by the settings."""
 
     policy: Path | None = None
     """A policy file, YAML or JSON; unset: the shipped one. Read again whenever it changes."""
