@@ -65,6 +65,7 @@ def write_capacity_plot(record: Mapping[str, Any], path: Path) -> None:
     """Latency and what was answered, over the rate that was due."""
     from matplotlib.figure import Figure
 
+    from benchmarks.load.log_axis import log_ms
     from benchmarks.report.bar_chart import add_title
     from benchmarks.report.style import GRID, INK, MUTED, SERIES, WIDTH_IN, drawing_style, png
 
@@ -74,12 +75,12 @@ def write_capacity_plot(record: Mapping[str, Any], path: Path) -> None:
         figure = Figure(figsize=(WIDTH_IN, 5.4))
         told = "none found" if found is None else f"{found:.1f} requests a second"
         add_title(figure, f"Capacity: {told}", "open loop, latencies from when requests were due")
-        upper = figure.add_axes((0.125, 0.5, 0.84, 0.35))
-        lower = figure.add_axes((0.125, 0.105, 0.84, 0.32))
+        upper = figure.add_axes((0.125, 0.52, 0.84, 0.32))
+        lower = figure.add_axes((0.125, 0.105, 0.84, 0.31))
         for name, colour in (("p50", SERIES[5]), ("p95", SERIES[0]), ("p99", SERIES[3])):
             known = [one for one in trials if one["latency_ms"] is not None]
             upper.plot(
-                [one["offered_per_s"] for one in known],
+                [one["rate_per_s"] for one in known],
                 [one["latency_ms"][name] for one in known],
                 "o-",
                 color=colour,
@@ -88,19 +89,18 @@ def write_capacity_plot(record: Mapping[str, Any], path: Path) -> None:
                 label=name,
             )
         upper.axhline(limits["p95_ms"], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        upper.set_yscale("log")
-        upper.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        log_ms(upper.yaxis, upper.set_yscale)
         upper.set_ylabel("ms (dashed: the objective)")
-        upper.legend(loc="upper left", ncols=3)
-        offered = [one["offered_per_s"] for one in trials]
-        top = max(offered, default=1.0)
+        upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+        due = [one["rate_per_s"] for one in trials]
+        top = max(due, default=1.0)
         lower.plot([0, top], [0, top], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         for name, colour, label in (
             ("throughput_per_s", SERIES[2], "answered"),
             ("goodput_per_s", SERIES[1], "in time"),
         ):
             lower.plot(
-                offered,
+                due,
                 [one[name] for one in trials],
                 "o-",
                 color=colour,
@@ -110,7 +110,7 @@ def write_capacity_plot(record: Mapping[str, Any], path: Path) -> None:
             )
         lower.set_ylabel("a second")
         lower.set_xlabel("requests due a second", loc="left")
-        lower.legend(loc="upper left", ncols=2)
+        lower.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
         for axes in (upper, lower):
             axes.set_xlim(0, top * 1.03)
             axes.grid(visible=True, axis="y")

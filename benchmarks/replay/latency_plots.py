@@ -1,13 +1,12 @@
 """How long requests took, by how they ended and over time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from benchmarks.load.log_axis import log_ms
 from benchmarks.load.sending import ENDS, End
 from benchmarks.replay.record import ReplayRecord
 from benchmarks.replay.rows import Row
@@ -28,9 +27,9 @@ def latency_by_end(record: ReplayRecord) -> Plot:
     """The share of requests that had ended, over time waited, a line an end."""
     latency, client = record.figures["latency"], record.figures["client"]
     title = "Latency by how requests ended"
-    figure = Figure(figsize=(WIDTH_IN, 4.0))
+    figure = Figure(figsize=(WIDTH_IN, 4.4))
     add_title(figure, title, "share of requests answered within; from when they were due")
-    axes = figure.add_axes((0.125, 0.135, 0.84, 0.66))
+    axes = figure.add_axes((0.125, 0.125, 0.84, 0.63))
     said = []
     for end in ENDS:
         values = np.sort([row.latency_ms for row in record.measurements if row.end == end])
@@ -64,12 +63,12 @@ def latency_by_end(record: ReplayRecord) -> Plot:
         )
     axes.set_ylim(0, 1)
     axes.set_xlabel("ms", loc="left")
-    _log_ms(axes.xaxis, axes.set_xscale)
+    log_ms(axes.xaxis, axes.set_xscale)
     _finish(axes)
     axes.grid(visible=True, axis="x")
     figure.legend(
         loc="upper left",
-        bbox_to_anchor=(0.02, 0.895),
+        bbox_to_anchor=(0.025, 0.87),
         ncols=2,
         borderaxespad=0.0,
         handlelength=1.4,
@@ -82,11 +81,11 @@ def latency_over_time(record: ReplayRecord) -> Plot:
     """Every request at when it was due."""
     rows = record.measurements
     title = "Latency over time"
-    figure = Figure(figsize=(WIDTH_IN, 4.0))
+    figure = Figure(figsize=(WIDTH_IN, 4.4))
     add_title(
         figure, title, "a dot a request, at when it was due; the line: p95 of what was answered"
     )
-    axes = figure.add_axes((0.125, 0.135, 0.84, 0.66))
+    axes = figure.add_axes((0.125, 0.125, 0.84, 0.63))
     for end in ENDS:
         found = [row for row in rows if row.end == end]
         if found:
@@ -103,11 +102,11 @@ def latency_over_time(record: ReplayRecord) -> Plot:
     _draw_p95(axes, [row for row in rows if row.end == "ok"])
     axes.set_xlabel("seconds since the first request was due", loc="left")
     axes.set_ylabel("ms")
-    _log_ms(axes.yaxis, axes.set_yscale)
+    log_ms(axes.yaxis, axes.set_yscale)
     axes.set_xlim(left=0)
     _finish(axes)
     figure.legend(
-        loc="upper left", bbox_to_anchor=(0.02, 0.895), ncols=4, borderaxespad=0.0, handlelength=1.0
+        loc="upper left", bbox_to_anchor=(0.025, 0.87), ncols=4, borderaxespad=0.0, handlelength=1.0
     )
     ok = record.figures["latency"]["by_end"]["ok"]["latency_ms"]
     told = "none was answered" if ok is None else f"p95 {ok['p95']:.0f} ms over the whole run"
@@ -128,13 +127,6 @@ def _draw_p95(axes: Axes, rows: Sequence[Row]) -> None:
             linewidth=1.4,
             label=f"p95 of {size} answers",
         )
-
-
-def _log_ms(axis: Axis, set_scale: Callable[[str], None]) -> None:
-    """A logarithmic axis with its milliseconds written out."""
-    set_scale("log")
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _finish(axes: Axes) -> None:

@@ -62,7 +62,7 @@ def render_replay(record: ReplayRecord, plots: Mapping[str, Sequence[Plot]]) -> 
     return render(
         "replay.html.j2",
         skip_to="overview",
-        title=f"{clipped(record.model_version, 40)} under replay",
+        title=f"Replay: {clipped(record.model_version.partition('+')[0], 60)}",
         lead=_lead(record),
         origin=_origin(record),
         sections=_sections(record, plots),

@@ -79,10 +79,16 @@ def _precision(record: ReplayRecord, rows: Sequence[Row]) -> Plot:
     found = np.cumsum(unsafe)[called]
     share = float(unsafe.mean())
 
+    recall, precision = found / unsafe.sum(), found / (called + 1)
+
     def draw(axes: Axes) -> None:
         axes.axhline(share, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.step(
-            found / unsafe.sum(), found / (called + 1), color=SERIES[0], linewidth=1.6, where="post"
+            np.append(0.0, recall),
+            np.append(precision[0], precision),
+            color=SERIES[0],
+            linewidth=1.6,
+            where="pre",
         )
         axes.set_xlabel("share of unsafe pictures found (recall)", loc="left")
         axes.set_ylabel("share of those called unsafe that are")
