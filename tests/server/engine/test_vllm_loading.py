@@ -5,7 +5,12 @@ import pytest
 
 from server.engine import vllm_loading
 from server.engine.model_source import ModelSource, find_model
-from server.engine.vllm_loading import LoadOptions, engine_arguments, load_model
+from server.engine.vllm_loading import (
+    LoadOptions,
+    check_further_adapter,
+    engine_arguments,
+    load_model,
+)
 from server.errors import EngineStartError
 
 HUB_MODEL = ModelSource(name="org/model", folder=None)
@@ -89,3 +94,55 @@ def test_a_missing_vllm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "vllm.platforms", None)
     with pytest.raises(EngineStartError, match="cpu or gpu extra"):
         load_model(HUB_MODEL, LoadOptions())
+
+
+@pytest.mark.parametrize(
+    ("own_rank", "further", "max_rank", "expected"),
+    [
+        (None, 0, 64, (None, None)),
+        (16, 0, 64, (1, 16)),
+        (None, 3, 64, (3, 64)),
+        (16, 3, 64, (4, 64)),
+        (128, 2, 64, (3, 128)),
+        (None, 1, 20, (1, 32)),
+    ],
+)
+def test_room_is_kept_for_further_adapters(
+    tmp_path: Path,
+    own_rank: int | None,
+    further: int,
+    max_rank: int,
+    expected: tuple[int | None, int | None],
+) -> None:
+    own = None if own_rank is None else adapter_of_rank(tmp_path, own_rank)
+    options = LoadOptions(adapter=own, further_adapters=further, max_adapter_rank=max_rank)
+    arguments = engine_arguments(HUB_MODEL, options, on_cpu=False)
+    assert (arguments.get("max_loras"), arguments.get("max_lora_rank")) == expected
+    assert arguments.get("enable_lora", False) is (expected[0] is not None)
+    assert "enable_lora" not in engine_arguments(HUB_MODEL, options, on_cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("on_cpu", "options", "max_adapters", "problem"),
+    [
+        (True, LoadOptions(further_adapters=2), 0, "merge"),
+        (False, LoadOptions(), 1, "SIGHTWARD_LIVE_ADAPTERS"),
+        (False, LoadOptions(further_adapters=2, max_adapter_rank=8), 2, "LIVE_ADAPTER_RANK"),
+        (False, LoadOptions(further_adapters=2), 2, None),
+    ],
+)
+def test_a_further_adapter_needs_room(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_cpu: bool,
+    options: LoadOptions,
+    max_adapters: int,
+    problem: str | None,
+) -> None:
+    monkeypatch.setattr(vllm_loading, "_is_cpu_build", lambda: on_cpu)
+    adapter = adapter_of_rank(tmp_path, 16)
+    if problem is None:
+        check_further_adapter(adapter, options, max_adapters=max_adapters)
+        return
+    with pytest.raises(EngineStartError, match=problem):
+        check_further_adapter(adapter, options, max_adapters=max_adapters)
