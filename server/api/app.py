@@ -57,7 +57,7 @@ from server.ingest.fetch import ImageFetcher
 from server.ingest.pool import DecodePool
 from server.rollout.canary import CanaryRoute
 from server.rollout.journal import Journal
-from server.rollout.opening import open_models
+from server.rollout.opening import declared_models, open_models
 from server.rollout.parts import ModelMaker, ModelParts
 from server.serving_engine import order_of
 from server.settings import Settings
@@ -186,7 +186,7 @@ def create_app(
             recent_bytes=0 if settings.cache == "off" else settings.cache_pixels_bytes,
         )
         journal = Journal(audit)
-        models = open_models(
+        changes = open_models(
             settings,
             order_of(settings),
             ModelParts(make_engine, fast_reader, startup_check),
@@ -205,6 +205,7 @@ def create_app(
         fetch_rules = settings.fetch_rules()
         fetcher = None if fetch_rules is None else ImageFetcher(fetch_rules)
         inputs = InputHandler(settings, decode_pool, metrics, fetcher, cache, drift)
+        models = changes.models
         canary = CanaryRoute(models, rollout_metrics, timeout_s=settings.canary_timeout_s)
         assessor, recorder = Assessor(inputs, matchers, canary), Recorder(audit, kept)
         comparer = Comparer(
@@ -245,6 +246,7 @@ def create_app(
             metrics=metrics,
             lifecycle=lifecycle,
             models=models,
+            model_changes=changes,
             call_handler=call_handler,
             chat_handler=ChatHandler(assessor, recorder, load_taxonomy(), metrics, comparer),
             policies=policies,
@@ -252,6 +254,7 @@ def create_app(
             batches=batches,
         )
         models.start()
+        models.begin(changes.load_declared(declared_models(settings)))
         try:
             async with records_kept(settings, policies, audit, kept, matchers):
                 if batches is not None:

@@ -141,7 +141,7 @@ async def load_model(request: Request, services: ServicesDep) -> AdminModel:
         raise DrainingError
     order = await _read(request, LoadModel)
     wanted = load_rules(services.settings).order(model=order.model, adapter=order.adapter)
-    hosted = await services.models.load(
+    hosted = await services.model_changes.load(
         wanted, name=order.name or wanted.name, key_id=key_holder(request).id
     )
     return _shown(hosted, services)
@@ -168,7 +168,9 @@ async def give_role(name: Name, request: Request, services: ServicesDep) -> Admi
     role, settings = Role(wanted.role), services.settings
     usual = settings.canary_percent if role is Role.CANARY else settings.shadow_percent
     percent = usual if wanted.percent is None else wanted.percent
-    hosted = await services.models.give_role(name, role, percent, key_id=key_holder(request).id)
+    hosted = await services.model_changes.give_role(
+        name, role, percent, key_id=key_holder(request).id
+    )
     return _shown(hosted, services)
 
 
@@ -180,14 +182,14 @@ async def promote_model(name: Name, request: Request, services: ServicesDep) -> 
 
     The default before stays loaded and is what a roll back returns to.
     """
-    hosted = await services.models.promote(name, key_id=key_holder(request).id)
+    hosted = await services.model_changes.promote(name, key_id=key_holder(request).id)
     return _shown(hosted, services)
 
 
 @router.post("/v1/admin/rollback", response_model=AdminModel, responses=_responses(400, 409))
 async def roll_back(request: Request, services: ServicesDep) -> AdminModel:
     """Make the default before the default again."""
-    hosted = await services.models.roll_back(key_id=key_holder(request).id)
+    hosted = await services.model_changes.roll_back(key_id=key_holder(request).id)
     return _shown(hosted, services)
 
 
@@ -199,7 +201,7 @@ async def roll_back(request: Request, services: ServicesDep) -> AdminModel:
 )
 async def unload_model(name: Name, request: Request, services: ServicesDep) -> AdminModel:
     """Take a model's role at once, and its memory once nothing can be asking it any more."""
-    hosted = await services.models.unload(name, key_id=key_holder(request).id)
+    hosted = await services.model_changes.unload(name, key_id=key_holder(request).id)
     return _shown(hosted, services)
 
 

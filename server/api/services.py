@@ -12,6 +12,7 @@ from server.api.moderate import CallHandler
 from server.batches.service import Batches
 from server.concepts.policy_watch import LivePolicies
 from server.record.audit_log import AuditLog
+from server.rollout.changes import ModelChanges
 from server.rollout.model_set import ModelSet
 from server.settings import Settings
 from server.telemetry import Metrics
@@ -25,6 +26,7 @@ class Services:
     metrics: Metrics
     lifecycle: Lifecycle
     models: ModelSet
+    model_changes: ModelChanges
     call_handler: CallHandler
     chat_handler: ChatHandler
     policies: LivePolicies

@@ -1,14 +1,14 @@
-"""The models that are hosted, and the changes to who is what.
+"""The models that are hosted, and who is what.
 
 Every change of roles is one assignment: a call that has begun keeps the model that it began with,
 the next one gets the new one. A model that is to go is stopped when every request that may have
-begun with it has ended, so that none is lost. The default before stays loaded, since a roll back
-that first has to load a model is none.
+begun with it has ended, so that none is lost. What changes they are asked for is
+`server.rollout.changes`.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Literal
 
 import structlog
@@ -18,21 +18,14 @@ from server.api.engine_host import EngineHost
 from server.api.engine_session import EngineRecipe, Serving
 from server.api.lifecycle import Lifecycle
 from server.concepts.policy_book import PolicyBook
-from server.engine.protocol import Engine
 from server.errors import (
-    EngineUnavailableError,
-    ModelConflictError,
-    ModelUnfitError,
-    SightwardError,
     UnknownHostedModelError,
 )
 from server.record.entries import RolloutChange
 from server.rollout.hosted import HostedModel, ModelState
-from server.rollout.journal import BY_SERVER, BY_SETTINGS, Journal
+from server.rollout.journal import BY_SERVER, Journal
 from server.rollout.orders import ModelOrder
-from server.rollout.parts import ModelMaker, ModelParts
-from server.rollout.roles import Role, Roles, Share
-from server.startup_check import check_readable
+from server.rollout.roles import Roles
 from server.telemetry.rollout_metrics import ModelLine, RolloutMetrics
 
 _log = structlog.get_logger("server")
@@ -43,35 +36,12 @@ HostMaker = Callable[[str, EngineRecipe, Callable[[Serving], None], Callable[[],
 """A host by its name, recipe, `on_ready` and `on_failure`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """A canary or shadow that the settings name: loaded once the default has been."""
-
-    order: ModelOrder
-    role: Literal[Role.CANARY, Role.SHADOW]
-    percent: float
-
-
-@dataclass(frozen=True, slots=True)
-class SetRules:
-    """How many models may be loaded at once, and for how long what runs is waited for.
-
-    Without `keeps_previous` the default before is unloaded, for its memory, and there is no roll
-    back.
-    """
-
-    max_models: int = 4
-    keeps_previous: bool = True
-    grace_s: float = 30.0
-
-
 class ModelSet:
     """Hosts models by name from `start` to `stop`. Used from one event loop.
 
-    `maker` makes the parts of further models, None where there can be none; `recipe_of` how to
-    bring parts to life and `make_host` what keeps them alive. `on_default` is called with what
-    serves whenever that is another, `on_failure` when the default can't be kept alive and nothing
-    can take its place.
+    `make_host` makes what keeps a model alive. `on_default` is called with what serves whenever
+    that is another, `on_failure` when the default can't be kept alive and nothing can take its
+    place. What still asks a model that is unloaded is waited for, at most `grace_s`.
     """
 
     def __init__(
@@ -81,33 +51,26 @@ class ModelSet:
         recipe: EngineRecipe,
         *,
         make_host: HostMaker,
-        recipe_of: Callable[[ModelParts], EngineRecipe],
-        maker: ModelMaker | None,
         lifecycle: Lifecycle,
         drain: Drain,
         metrics: RolloutMetrics,
         journal: Journal,
         on_default: Callable[[Serving], None],
         on_failure: Callable[[], None],
-        rules: SetRules,
-        declared: Sequence[Declared] = (),
+        grace_s: float,
     ) -> None:
         self.roles = Roles(name)
         self._make_host = make_host
-        self._recipe_of = recipe_of
-        self._maker = maker
         self._lifecycle = lifecycle
         self._drain = drain
         self._metrics = metrics
         self._journal = journal
         self._on_default = on_default
         self._on_failure = on_failure
-        self._rules = rules
-        self._declared = tuple(declared)
-        self._changing = asyncio.Lock()
+        self._grace_s = grace_s
         self._work: set[asyncio.Task[None]] = set()
         self._models: dict[str, HostedModel] = {}
-        self._add(name, order, recipe)
+        self.add(name, order, recipe)
         lifecycle.follow(self.default.host.state)
 
     @property
@@ -133,9 +96,8 @@ class ModelSet:
             raise UnknownHostedModelError(name) from None
 
     def start(self) -> None:
-        """Begin loading the default, then what the settings declare; returns at once."""
+        """Begin loading the default; returns at once."""
         self.default.host.start()
-        self._begin(self._load_declared())
 
     async def settled(self) -> None:
         """Wait until all that was begun is done, well or badly."""
@@ -157,7 +119,7 @@ class ModelSet:
     def follow(self, book: PolicyBook) -> None:
         """Hold every model to a policy that changed."""
         for hosted in self.every:
-            self._begin(hosted.host.follow(book))
+            self.begin(hosted.host.follow(book))
 
     def show_metrics(self) -> None:
         """Have the metrics name the models as they are now."""
@@ -171,85 +133,14 @@ class ModelSet:
             for one in self.every
         )
 
-    async def load(self, order: ModelOrder, *, name: str, key_id: str) -> HostedModel:
-        """Begin loading a model, which stands by once it is ready; what answers goes on.
+    def guests_of(self, name: str) -> list[str]:
+        """The models that are served on this one's weights."""
+        return [one.name for one in self.every if one.on == name]
 
-        Raises `ModelConflictError` for a name that is taken, too many models or another that is
-        being loaded, and `ModelUnfitError` for a model that can't be served here.
-        """
-        async with self._changing:
-            self._require_room(name)
-            on = self.roles.default if order.spec is None else None
-            recipe = self._recipe_of(await self._parts(order, on))
-            failed = self._models.pop(name, None)
-            if failed is not None:
-                await failed.host.stop()
-            hosted = self._add(name, order, recipe, on)
-            hosted.host.start()
-            self._note("load", hosted, key_id)
-            return hosted
-
-    async def give_role(self, name: str, role: Role, percent: float, *, key_id: str) -> HostedModel:
-        """Make a model the canary or the shadow with a share of the contents, or have it stand by.
-
-        One that is not ready gets its share once it is. Raises `UnknownHostedModelError`, and
-        `ModelConflictError` for the default.
-        """
-        async with self._changing:
-            hosted = self.named(name)
-            if name == self.roles.default or role is Role.DEFAULT:
-                raise ModelConflictError(
-                    "the default is made by promoting a model, or rolling back"
-                )
-            if hosted.is_retiring:
-                raise ModelConflictError(f"{name} is being unloaded")
-            if role is Role.STANDBY:
-                self.roles = self.roles.standing_by(name)
-            else:
-                self.roles = self.roles.with_share(role, Share(name, percent))
-            self._note("role", hosted, key_id)
-            return hosted
-
-    async def promote(self, name: str, *, key_id: str) -> HostedModel:
-        """Make a model the default for every call that begins from now on.
-
-        Raises `UnknownHostedModelError`, and `ModelConflictError` unless it answers right now.
-        """
-        async with self._changing:
-            return await self._promote(self.named(name), "promote", key_id)
-
-    async def roll_back(self, *, key_id: str) -> HostedModel:
-        """Make the default before the default again; once more, and it is undone.
-
-        Raises `ModelConflictError` where none is loaded, or it does not answer.
-        """
-        async with self._changing:
-            if self.roles.previous is None:
-                raise ModelConflictError("no default before this one is loaded")
-            return await self._promote(self.named(self.roles.previous), "roll_back", key_id)
-
-    async def unload(self, name: str, *, key_id: str) -> HostedModel:
-        """Take a model's role at once and stop it when nothing can be asking it any more.
-
-        Raises `UnknownHostedModelError`, and `ModelConflictError` for the default and for a model
-        on whose weights another is served.
-        """
-        async with self._changing:
-            hosted = self.named(name)
-            if name == self.roles.default:
-                raise ModelConflictError("the default can't be unloaded: promote another first")
-            guests = [one.name for one in self.every if one.on == name]
-            if guests:
-                raise ModelConflictError(f"{', '.join(guests)} is served on its weights")
-            if hosted.is_retiring:
-                raise ModelConflictError(f"{name} is being unloaded")
-            self._retire(hosted)
-            self._note("unload", hosted, key_id)
-            return hosted
-
-    def _add(
+    def add(
         self, name: str, order: ModelOrder, recipe: EngineRecipe, on: str | None = None
     ) -> HostedModel:
+        """Host another model, which is to be started; in the place of a failed one of its name."""
         host = self._make_host(
             name,
             recipe,
@@ -257,86 +148,30 @@ class ModelSet:
             lambda: self._has_failed(hosted),
         )
         hosted = HostedModel(name, order, host, on)
+        if (failed := self._models.pop(name, None)) is not None:
+            self.begin(failed.host.stop())
         self._models[name] = hosted
         return hosted
 
-    def _require_room(self, name: str) -> None:
-        there = self._models.get(name)
-        if there is not None and there.state is not ModelState.FAILED:
-            raise ModelConflictError(f"a model called {name} is {there.state}")
-        if name == self.roles.default:
-            raise ModelConflictError("the default can't be replaced: promote another first")
-        loaded = [one for one in self.every if one.state is not ModelState.FAILED]
-        if any(one.state is ModelState.LOADING for one in loaded):
-            # Whether two more fit into memory can't be told while one of them is filling it.
-            raise ModelConflictError("another model is being loaded")
-        if len(loaded) >= self._rules.max_models:
-            raise ModelConflictError(
-                f"{len(loaded)} models are loaded, the most at once; unload one first"
-            )
-
-    async def _parts(self, order: ModelOrder, on: str | None) -> ModelParts:
-        try:
-            if on is not None:
-                return await asyncio.to_thread(self._adapted_parts, order, on)
-            if self._maker is None:
-                raise ModelUnfitError("this server makes no further models")
-            return await asyncio.to_thread(self._maker, order)
-        except ModelUnfitError:
-            raise
-        except SightwardError as error:
-            raise ModelUnfitError(str(error)) from error
-
-    def _adapted_parts(self, order: ModelOrder, on: str) -> ModelParts:
-        """The parts of an adapter on the weights of the model called `on`, as they then are."""
-
-        def make() -> Engine:
-            adaptable = self.named(on).host.serving.adaptable
-            if adaptable is None or order.adapter is None:
-                raise ModelUnfitError(
-                    "the default's engine takes no adapters beside its own; merge the adapter "
-                    "into its checkpoint (python -m alignment export) and load that as a model"
-                )
-            return adaptable.adapted(order.adapter, name=order.adapter.name)
-
-        make()
-        return ModelParts(make, check=check_readable)
-
-    async def _promote(
-        self, hosted: HostedModel, how: Literal["promote", "roll_back"], key_id: str
-    ) -> HostedModel:
-        if hosted.name == self.roles.default:
-            raise ModelConflictError(f"{hosted.name} is the default already")
-        if hosted.state is not ModelState.READY:
-            raise ModelConflictError(f"{hosted.name} is {hosted.state}")
-        try:
-            await hosted.host.require_ready()
-        except EngineUnavailableError as error:
-            raise ModelConflictError(f"{hosted.name} does not answer now") from error
-        self._switch(hosted, how, key_id)
-        return hosted
-
-    def _switch(
+    def switch(
         self, hosted: HostedModel, how: Literal["promote", "roll_back", "failure"], key_id: str
     ) -> None:
-        before = self.default
+        """Make a model that is ready the default, at once."""
         self.roles = self.roles.promoted(hosted.name)
         self._lifecycle.follow(hosted.host.state)
         self._on_default(hosted.host.serving)
         self._metrics.switches.labels(how).inc()
-        is_base = any(one.on == before.name for one in self.every)
-        if not (self._rules.keeps_previous or is_base or how == "failure"):
-            self._retire(before)
-        self._note(how, hosted, key_id)
+        self.note(how, hosted, key_id)
 
-    def _retire(self, hosted: HostedModel) -> None:
+    def retire(self, hosted: HostedModel) -> None:
+        """Take a model's role now, and stop it when nothing can be asking it any more."""
         hosted.is_retiring = True
         self.roles = self.roles.without(hosted.name)
-        self._begin(self._stop_when_unused(hosted))
+        self.begin(self._stop_when_unused(hosted))
 
     async def _stop_when_unused(self, hosted: HostedModel) -> None:
         try:
-            async with asyncio.timeout(self._rules.grace_s):
+            async with asyncio.timeout(self._grace_s):
                 # Whoever began with it is a request that runs now, or work outside of any request.
                 await self._drain.passed()
                 while hosted.host.waiting:  # noqa: ASYNC110
@@ -353,33 +188,18 @@ class ModelSet:
 
     def _has_failed(self, hosted: HostedModel) -> None:
         if hosted.name != self.roles.default:
-            self._note("failure", hosted, BY_SERVER)
+            self.note("failure", hosted, BY_SERVER)
             return
         previous = None if self.roles.previous is None else self._models[self.roles.previous]
         if previous is None or previous.state is not ModelState.READY:
             self._on_failure()
             return
         # It is what an operator would do; and what failed is no place to roll back to.
-        self._switch(previous, "failure", BY_SERVER)
+        self.switch(previous, "failure", BY_SERVER)
         self.roles = replace(self.roles, previous=None)
 
-    async def _load_declared(self) -> None:
-        await self.default.host.settled()
-        for declared in self._declared:
-            name = self._free_name(declared.order.name)
-            try:
-                hosted = await self.load(declared.order, name=name, key_id=BY_SETTINGS)
-                await self.give_role(name, declared.role, declared.percent, key_id=BY_SETTINGS)
-            except SightwardError as error:
-                _log.error("model not loaded", model=name, role=declared.role, reason=str(error))
-                continue
-            await hosted.host.settled()
-
-    def _free_name(self, name: str) -> str:
-        names = [name, *(f"{name}-{number}" for number in range(2, len(self._models) + 2))]
-        return next(one for one in names if one not in self._models)
-
-    def _note(self, change: RolloutChange, hosted: HostedModel, key_id: str) -> None:
+    def note(self, change: RolloutChange, hosted: HostedModel, key_id: str) -> None:
+        """Note a change that was made to a model."""
         serving = hosted.serving
         self._journal.note(
             change,
@@ -390,7 +210,8 @@ class ModelSet:
             key_id=key_id,
         )
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have work done that `settled` waits for and `stop` ends."""
         task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)

@@ -9,8 +9,9 @@ from server.api.lifecycle import Lifecycle
 from server.cascade import FastReader
 from server.concepts.calibration import CalibrationChoice
 from server.concepts.probes import ProbeSet
+from server.rollout.changes import ChangeRules, Declared, ModelChanges
 from server.rollout.journal import Journal
-from server.rollout.model_set import Declared, ModelSet, SetRules
+from server.rollout.model_set import ModelSet
 from server.rollout.orders import LoadRules, ModelOrder
 from server.rollout.parts import ModelMaker, ModelParts
 from server.rollout.roles import Role
@@ -42,8 +43,8 @@ def open_models(
     journal: Journal,
     on_default: Callable[[Serving], None],
     on_failure: Callable[[], None],
-) -> ModelSet:
-    """A set of the model `order`, made of `parts`, and of those that the settings declare.
+) -> ModelChanges:
+    """A set of the model `order`, made of `parts`, and what changes it.
 
     A calibration file of the settings is the first model's; others have what lies beside them.
     """
@@ -74,29 +75,29 @@ def open_models(
             rules=RestartRules(max_failures=settings.engine_max_failures),
         )
 
-    return ModelSet(
+    models = ModelSet(
         order.name,
         order,
         recipe_of(parts, calibration),
         make_host=make_host,
-        recipe_of=lambda parts: recipe_of(parts, "none" if calibration == "none" else "own"),
-        maker=maker,
         lifecycle=lifecycle,
         drain=drain,
         metrics=rollout_metrics,
         journal=journal,
         on_default=on_default,
         on_failure=on_failure,
-        rules=SetRules(
-            max_models=settings.max_models,
-            keeps_previous=settings.keep_previous,
-            grace_s=settings.drain_grace_s,
-        ),
-        declared=_declared(settings),
+        grace_s=settings.drain_grace_s,
+    )
+    return ModelChanges(
+        models,
+        maker=maker,
+        recipe_of=lambda parts: recipe_of(parts, "none" if calibration == "none" else "own"),
+        rules=ChangeRules(settings.max_models, settings.keep_previous),
     )
 
 
-def _declared(settings: Settings) -> list[Declared]:
+def declared_models(settings: Settings) -> list[Declared]:
+    """The canary and the shadow that the settings name."""
     declared: list[Declared] = []
     if settings.canary_model is not None:
         order = _order(settings, settings.canary_model)
