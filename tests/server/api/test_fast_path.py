@@ -217,6 +217,10 @@ async def is_used(services: Services, use: str) -> bool:
     return ("off" if path is None else path.use) == use
 
 
+def reasons_for_judging_in_full(logs: list[Any]) -> list[str]:
+    return [one["reason"] for one in logs if one["event"] == "every picture is judged in full"]
+
+
 async def test_one_that_cannot_be_opened_live_is_logged_and_the_model_judges_everything(
     engine: StubEngine, settings: dict[str, Any], image_part: ImagePart, safe_png: bytes
 ) -> None:
@@ -232,8 +236,9 @@ async def test_one_that_cannot_be_opened_live_is_logged_and_the_model_judges_eve
             write_policy(settings["policy"], fast_path="both")
             await app.state.services.policies.refresh()
             assert await asyncio.to_thread(tried.wait, 60)
+            async with asyncio.timeout(60):
+                while not (reasons := reasons_for_judging_in_full(logs)):
+                    await asyncio.sleep(0.01)
             said = await detail(client, image_part(safe_png))
     assert said["judged_by"] == ["model"]
-    assert "no safety modules" in next(
-        line["reason"] for line in logs if line["event"] == "every picture is judged in full"
-    )
+    assert "no safety modules" in reasons[0]
