@@ -237,7 +237,7 @@ async def test_one_that_cannot_be_opened_live_is_logged_and_the_model_judges_eve
             await app.state.services.policies.refresh()
             assert await asyncio.to_thread(tried.wait, 60)
             async with asyncio.timeout(60):
-                while not (reasons := reasons_for_judging_in_full(logs)):
+                while not (reasons := reasons_for_judging_in_full(logs)):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             said = await detail(client, image_part(safe_png))
     assert said["judged_by"] == ["model"]
