@@ -4,9 +4,10 @@ Every failure is an `ImageError`: Pillow's many exceptions and its warnings stay
 matters: bytes, format, header, completeness, and only then pixels.
 
 Large JPEGs are decoded at a half, quarter or eighth (the format's own draft mode) as long as the
-result is no smaller than the working size, and every picture larger than that is then reduced to
-it. Models look at far smaller pictures still, and a waiting picture of fifty megapixels would hold
-two hundred megabytes. The fingerprint is taken after that, of the pixels that are judged.
+result is no smaller than the draft size (as shipped, the working size), and every picture larger
+than the working size is then reduced to it. Models look at far smaller pictures still, and a
+waiting picture of fifty megapixels would hold two hundred megabytes. The fingerprint is taken after
+that, of the pixels that are judged.
 """
 
 import math
@@ -141,8 +142,9 @@ class ImageDecoder:
             )
 
     def _draft(self, source: ImageFile.ImageFile) -> None:
-        """Let a JPEG that is at least twice the working size be decoded at a fraction of it."""
-        shrink = self._limits.working_side_px / max(source.size)
+        """Let a JPEG that is at least twice what is wanted of it be decoded at a fraction of it."""
+        wanted_px = min(self._limits.draft_side_px, self._limits.working_side_px)
+        shrink = wanted_px / max(source.size)
         if shrink < 1:
             source.draft(
                 None, (math.ceil(source.width * shrink), math.ceil(source.height * shrink))

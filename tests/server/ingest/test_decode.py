@@ -290,6 +290,24 @@ def test_large_pictures_are_kept_at_working_size(encode: Encode) -> None:
         assert np.abs(np.asarray(checked.image, dtype=int) - expected).max() < 12
 
 
+@pytest.mark.parametrize(
+    ("draft_side_px", "side"), [(2_000, 300), (200, 300), (150, 150), (70, 75), (8, 38)]
+)
+def test_a_jpeg_is_decoded_no_smaller_than_the_draft_size(
+    encode: Encode, draft_side_px: int, side: int
+) -> None:
+    data = encode(Image.linear_gradient("L").resize((300, 200)).convert("RGB"), "JPEG")
+    checked = ImageDecoder(ImageLimits(draft_side_px=draft_side_px)).decode(data)
+    assert checked.image.width == side
+    assert (checked.width, checked.height) == (300, 200)
+
+
+def test_the_draft_size_never_makes_a_picture_larger_than_the_working_size(encode: Encode) -> None:
+    data = encode(Image.linear_gradient("L").resize((300, 200)).convert("RGB"), "JPEG")
+    limits = ImageLimits(working_side_px=100, draft_side_px=200)
+    assert ImageDecoder(limits).decode(data).image.width == 100
+
+
 def test_extreme_sides_keep_at_least_one_pixel(encode: Encode) -> None:
     data = encode(Image.new("RGB", (4_000, 1)), "PNG")
     checked = ImageDecoder(ImageLimits(working_side_px=64)).decode(data)
