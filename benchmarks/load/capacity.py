@@ -21,11 +21,14 @@ from benchmarks.load.capacity_search import (
     search_capacity,
 )
 from benchmarks.load.client_cost import ClientCost, measure_client
-from benchmarks.load.open_loop import open_loop, poisson_arrivals_s
+from benchmarks.load.open_loop import open_loop, poisson_arrivals_in
 from benchmarks.load.sending import Sent, send
 from benchmarks.load.wire import Sender
 from benchmarks.records import DataOrigin, build_record
 from benchmarks.stats import percentiles
+
+_CLIENT_S = 10.0
+"""How long the client alone is measured, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +101,14 @@ async def _try(
     rate_per_s: float,
     number: int,
 ) -> Trial:
-    seconds = config.settle_s + config.seconds
-    arrivals_s = poisson_arrivals_s(rate_per_s, seconds, seed=config.seed + number)
-    if not arrivals_s or arrivals_s[-1] < config.settle_s:
-        arrivals_s = [*arrivals_s, config.settle_s]  # a very low rate is tried at least once
+    # Either part has the rate that is tried; a very low one is tried at least once.
+    settling = poisson_arrivals_in(
+        round(rate_per_s * config.settle_s), config.settle_s, seed=(config.seed, number, 0)
+    )
+    measured = poisson_arrivals_in(
+        max(1, round(rate_per_s * config.seconds)), config.seconds, seed=(config.seed, number, 1)
+    )
+    arrivals_s = [*settling, *(config.settle_s + one for one in measured)]
     turns = _turns(examples, len(arrivals_s), config.seed, number)
     with make_bodies(image_set, turns, shape, fresh=True, seed=config.seed) as bodies:
 
@@ -144,7 +151,8 @@ async def _client_at(
 ) -> ClientCost:
     """What the client costs at the rate that was found."""
     rate_per_s = found.rate_per_s or found.trials[0].rate_per_s
-    arrivals_s = poisson_arrivals_s(rate_per_s, 10.0, seed=config.seed) or [0.0]
+    count = max(1, round(rate_per_s * _CLIENT_S))
+    arrivals_s = poisson_arrivals_in(count, _CLIENT_S, seed=(config.seed,))
     turns = _turns(examples, len(arrivals_s), config.seed, 0)
     with make_bodies(image_set, turns, shape, fresh=False, seed=config.seed) as bodies:
         return await measure_client(bodies, clients=1, arrivals_s=arrivals_s)

@@ -25,7 +25,7 @@ def capacity_tables(record: Mapping[str, Any]) -> list[Table]:
         ),
         caption_justify="left",
     )
-    for column in ("due/s", "answered/s", "in time/s", "p50", "p95", "p99 ms"):
+    for column in ("due/s", "ok/s", "in time/s", "p50", "p95", "p99 ms"):
         table.add_column(column, justify="right")
     for column in ("refused", "failed", ""):
         table.add_column(column, justify="right")

@@ -31,6 +31,15 @@ def poisson_arrivals_of(count: int, rate_per_s: float, *, seed: int) -> list[flo
     return [float(one) for one in np.cumsum(random.exponential(1.0 / rate_per_s, size=count))]
 
 
+def poisson_arrivals_in(count: int, seconds: float, *, seed: Sequence[int]) -> list[float]:
+    """Exactly `count` of them within `seconds`, as a Poisson process has them that came to so many.
+
+    How many come in a short while scatters widely; here the rate is the one that was meant.
+    """
+    times = np.random.default_rng(list(seed)).uniform(0.0, seconds, size=count)
+    return [float(one) for one in np.sort(times)]
+
+
 async def open_loop(
     ask: Callable[[Item, float], Awaitable[Answer]],
     items: Sequence[Item],

@@ -74,6 +74,7 @@ def render_replay(record: ReplayRecord, plots: Mapping[str, Sequence[Plot]]) -> 
 
 def _sections(record: ReplayRecord, plots: Mapping[str, Sequence[Plot]]) -> list[Section]:
     accuracy, latency = record.figures["accuracy"], record.figures["latency"]
+    is_open = not str(record.config["loop"]).startswith("closed")
     sections = [
         Section(
             "overview",
@@ -112,7 +113,7 @@ def _sections(record: ReplayRecord, plots: Mapping[str, Sequence[Plot]]) -> list
             "when it is due, however the service is doing, and its latency counts from then: a "
             "service that stalls is not spared those who came meanwhile.",
             plots=tuple(plots.get("latency", ())),
-            tables=(latency_table(latency, record.figures["client"]),),
+            tables=(latency_table(latency, record.figures["client"], is_open=is_open),),
             folded=(code_table(latency),) if latency["codes"] else (),
         ),
     ]

@@ -33,7 +33,7 @@ def speed_table(record: ReplayRecord) -> Table:
     ok = latency["by_end"]["ok"]["latency_ms"]
     alone = [] if client is None else [client["p50_ms"], client["p99_ms"]]
     rows = [
-        ("requests due a second", f"{latency['offered_per_s']:.2f}", ""),
+        ("requests a second", f"{latency['offered_per_s']:.2f}", ""),
         ("answers a second", f"{latency['throughput_per_s']:.2f}", ""),
         (
             f"answers a second within {latency['objective_ms']:g} ms (goodput)",
@@ -66,16 +66,16 @@ def speed_table(record: ReplayRecord) -> Table:
     )
 
 
-def latency_table(latency: Mapping[str, Any], client: Mapping[str, Any] | None) -> Table:
-    """Percentiles by how requests ended, from when due and from when sent."""
+def latency_table(
+    latency: Mapping[str, Any], client: Mapping[str, Any] | None, *, is_open: bool
+) -> Table:
+    """Percentiles by how requests ended, of an open loop from when sent too."""
     rows = []
     for end in ENDS:
         found = latency["by_end"][end]
         if found["count"]:
-            for name, values in (
-                (f"{end}, from when due", found["latency_ms"]),
-                (f"{end}, from when sent", found["service_ms"]),
-            ):
+            sent = [(f"{end}, from when sent", found["service_ms"])] if is_open else []
+            for name, values in [(f"{end}, from when due", found["latency_ms"]), *sent]:
                 cells = [Cell(text) for text in percentile_cells(values)]
                 rows.append((Cell(name), count_cell(found["count"]), *cells))
     if client is not None:
@@ -87,7 +87,7 @@ def latency_table(latency: Mapping[str, Any], client: Mapping[str, Any] | None) 
                 *(Cell(text) for text in alone),
             )
         )
-    if latency["lag_ms"] is not None:
+    if is_open and latency["lag_ms"] is not None:
         lag = [Cell(text) for text in percentile_cells(latency["lag_ms"])]
         rows.append((Cell("sent late by"), count_cell(latency["requests"]), *lag))
     return Table("Milliseconds", ("requests", "count", *_MS), tuple(rows))

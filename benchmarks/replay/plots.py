@@ -51,12 +51,11 @@ def _roc(record: ReplayRecord, rows: Sequence[Row]) -> Plot:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.plot(false, recall, color=SERIES[0], linewidth=1.6)
         axes.plot([fpr], [RECALL], "o", color=SERIES[1], markersize=6)
-        axes.annotate(
-            f"{number(fpr)} at {RECALL:.0%} recall",
-            (fpr, RECALL),
-            xytext=(-6 if fpr > 0.5 else 6, -14),
-            textcoords="offset points",
-            ha="right" if fpr > 0.5 else "left",
+        axes.text(
+            0.98,
+            0.03,
+            f"dot: {number(fpr)} of safe ones called unsafe at {RECALL:.0%} recall",
+            ha="right",
             size=SMALL_PT,
             color=INK,
         )

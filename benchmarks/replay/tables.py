@@ -84,7 +84,8 @@ def _latency(latency: Mapping[str, Any], client: Mapping[str, Any] | None) -> Ta
         table.add_row(end, shown, *percentile_cells(found["latency_ms"]))
     table.add_section()
     ok = latency["by_end"]["ok"]
-    table.add_row("ok, from when sent", "", *percentile_cells(ok["service_ms"]))
+    if ok["service_ms"] != ok["latency_ms"]:
+        table.add_row("ok, from when sent", "", *percentile_cells(ok["service_ms"]))
     if client is not None:
         cells = (f"{client['p50_ms']:.1f}", "", "", f"{client['p99_ms']:.1f}", "")
         table.add_row("the client alone (no-op)", str(client["requests"]), *cells)

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks.clients import work_through
-from benchmarks.load.open_loop import open_loop, poisson_arrivals_of, poisson_arrivals_s
+from benchmarks.load.open_loop import (
+    open_loop,
+    poisson_arrivals_in,
+    poisson_arrivals_of,
+    poisson_arrivals_s,
+)
 from benchmarks.load.sending import Sent, end_of, send
 from benchmarks.load.wire import LostError, Reply
 from benchmarks.stats import percentiles
@@ -126,3 +131,13 @@ def test_arrivals_are_random_at_the_rate_asked_for_and_the_same_for_a_seed() -> 
     assert np.std(gaps) == pytest.approx(np.mean(gaps), rel=0.1)  # exponential
     assert times == poisson_arrivals_of(4000, 50.0, seed=1)
     assert max(poisson_arrivals_s(50.0, 10.0, seed=2)) < 10.0
+
+
+def test_a_short_trial_has_the_rate_that_was_meant() -> None:
+    times = poisson_arrivals_in(600, 3.0, seed=(3, 1))
+    gaps = np.diff(times)
+
+    assert len(times) == 600
+    assert 0.0 <= min(times) <= max(times) < 3.0
+    assert times == sorted(times)
+    assert np.std(gaps) == pytest.approx(np.mean(gaps), rel=0.15)
