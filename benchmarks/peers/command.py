@@ -65,7 +65,13 @@ def peers(
                 raise MeasurementError(f"no contender {', '.join(unknown)}; there are {names}")
             everyone = everyone.only(tuple(only))
         with console.status("") as status:
-            outcome = Race(config, everyone, pictures, on_step=status.update).run()
+
+            def on_step(what: str) -> None:
+                status.update(what)
+                if not console.is_terminal:  # where nothing moves, a log of it all
+                    console.print(what)
+
+            outcome = Race(config, everyone, pictures, on_step=on_step).run()
     record = build_record(
         "peers",
         config=asdict(config),

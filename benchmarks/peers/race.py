@@ -72,10 +72,15 @@ class Race:
             if not self._config.restart:
                 for key in self._line_up.hosts:
                     self._start(key, stack)
-            for number in range(self._config.rounds + 1):
-                one = self._round(number)
-                if number > 0:
-                    self._outcome.rounds.append(one)
+            try:
+                for number in range(self._config.rounds + 1):
+                    one = self._round(number)
+                    if number > 0:
+                        self._outcome.rounds.append(one)
+            except (KeyboardInterrupt, SystemExit):
+                # Cut short by its caller: the whole rounds that there are count.
+                if not self._outcome.rounds:
+                    raise
         return self._outcome
 
     def _round(self, number: int) -> Round:
@@ -87,7 +92,9 @@ class Race:
             self._on_step(f"round {number} of {self._config.rounds}: {one.title}")
             with self._awake(one) as host:
                 if host is not None:
-                    found[one.name] = self._turn(one, host, is_warm_up=number == 0)
+                    measured = self._turn(one, host, is_warm_up=number == 0)
+                    self._on_step(f"{one.name}: {measured.images_per_s:.3g} images a second")
+                    found[one.name] = measured
         return found
 
     @contextlib.contextmanager

@@ -189,3 +189,23 @@ def test_hosts_end_when_a_contender_fails(
         run(LineUp(line_up.hosts, (broken,)), pictures)
 
     assert sorted(one for one in events if one.startswith("end")) == ["end a", "end b", "end c"]
+
+
+@pytest.mark.parametrize("asks", [1, 40])
+def test_a_race_that_is_cut_short_keeps_its_whole_rounds(
+    make_line_up: Callable[..., LineUp], pictures: FreshImages, asks: int
+) -> None:
+    line_up, asked = make_line_up(), iter(range(asks))
+
+    def until_cut(turn: Turn) -> Ran:
+        if next(asked, None) is None:
+            raise KeyboardInterrupt
+        return Ran(1.0, (1.0,) * len(turn.files))
+
+    cut = LineUp(line_up.hosts, (Contender("a", "a", "a", until_cut),))
+    if asks == 1:
+        with pytest.raises(KeyboardInterrupt):
+            run(cut, pictures, rounds=100)
+    else:
+        # Three times a turn: waking, singly, all clients; and the first round does not count.
+        assert len(run(cut, pictures, rounds=100).rounds) == 40 // 3 - 1
