@@ -79,7 +79,7 @@ async def served_logprobs(
     engine: VllmEngine, question: Question, token_ids: list[int]
 ) -> dict[int, float]:
     assert engine._serving is not None
-    return first_token_logprobs(await engine._output(engine._serving, question, token_ids))
+    return first_token_logprobs(await engine._output(engine._serving, question, token_ids, None))
 
 
 async def widest_gap(engine: VllmEngine, training: Training, questions: list[Question]) -> float:
