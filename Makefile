@@ -16,7 +16,7 @@ CHECKOV_STAMP := .venv-checkov/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve align test lint checkov format install clean
+.PHONY: help serve align test bench lint checkov format install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ align: $(DEV_STAMP) ## Align the reference model by PPO on the drawings that shi
 # two processes whose threads wait for each other's cores are slower than one.
 test: $(DEV_STAMP) ## Run every test, the ones on a real vLLM engine too (ARGS="pytest options")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+bench: $(DEV_STAMP) ## Run what the figures in the READMEs come from (19 minutes, ARGS="--budget-min 5")
+	$(BIN)/python -m benchmarks all $(ARGS)
 
 lint: $(DEV_STAMP) ## Check style, formatting, types and the order of the packages
 	$(BIN)/ruff check
@@ -49,7 +52,7 @@ format: $(DEV_STAMP) ## Rewrite the sources in the house format
 install: $(DEV_STAMP) ## Build the virtual environment with everything in it
 
 clean: ## Remove the virtual environment and every cache in this folder
-	rm -rf $(VENV) .venv-checkov .venv.lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-peers .venv-checkov .venv.lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find server alignment benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One installer at a time (flock). `.installing` stands while pip writes the pins: where a killed install left
