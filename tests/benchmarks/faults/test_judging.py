@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import math
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,15 @@ def test_faults_are_chosen_by_name() -> None:
     assert [fault.name for fault in chosen(["sigterm", "overload"])] == ["overload", "sigterm"]
     with pytest.raises(MeasurementError, match="unknown fault 'sigtem'"):
         chosen(["sigtem"])
+
+
+async def test_a_latency_counts_from_when_the_request_was_due() -> None:
+    class Prompt(Wire):
+        async def request(self, *_: object, **__: object) -> Reply:
+            return Reply(429, {"retry-after": "1"}, b"{}", 1.0)
+
+    wire = Prompt("http://there")
+    asked = await ask(wire, Labelled(b"{}", "safe"), due_s=time.monotonic() - 5.0)
+
+    assert asked.end == "refused"
+    assert 5_000.0 <= asked.latency_ms < 65_000.0
