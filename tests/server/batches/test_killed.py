@@ -36,7 +36,7 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]
         assert any("engine ready" in line for line in process.stdout)
         transport = httpx2.HTTPTransport(retries=8)
         url = f"http://127.0.0.1:{port}/v1/moderations/"
-        with httpx2.Client(base_url=url, transport=transport, timeout=60) as client:
+        with httpx2.Client(base_url=url, transport=transport, timeout=300) as client:
             yield process, client
     finally:
         process.kill()
