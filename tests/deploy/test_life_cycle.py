@@ -41,7 +41,7 @@ def cluster(
     if tried.returncode != 0:
         pytest.skip(f"namespaces are refused here: {tried.stderr.strip()}")
     built = os.environ.get("IMAGE_ROOT")  # what bare_root.py made, if that is to be tried
-    if built is None and Path(sys.prefix).is_relative_to("/tmp"):  # noqa: S108 - a mount point
+    if built is None and Path(sys.prefix).is_relative_to("/tmp"):
         pytest.skip("the container has a /tmp of its own, which would hide this environment")
     checkpoint = assemble(reference=DEFAULT_REFERENCE)
     # Its owner alone may read it, until the Dockerfile's chmod.
