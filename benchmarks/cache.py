@@ -22,10 +22,10 @@ from benchmarks.endpoint import EndpointError
 from benchmarks.faults.pictures import Drawings, Labelled
 from benchmarks.faults.redis_server import RedisServer, redis_program
 from benchmarks.faults.service import EngineKind, Service
-from benchmarks.load.no_op import no_op_endpoint
+from benchmarks.load.no_op import NoOpEndpoint
 from benchmarks.load.wire import Wire
+from benchmarks.processes.http import free_port
 from benchmarks.records import DataOrigin, build_record
-from benchmarks.server_process import free_port
 from benchmarks.stats import Spread, spread
 
 _OK = 200
@@ -74,7 +74,7 @@ def run_cache(config: CacheConfig, *, on_round: Callable[[], None]) -> dict[str,
     """Start all, measure, and give the record; `on_round` is called after each round.
 
     Raises `EndpointError` where a request is not answered or the cache did not answer it, and
-    `ServerProcessError`. The first round is thrown away.
+    `ProcessError`. The first round is thrown away.
     """
     drawings = Drawings(seed=config.seed)
     with (
@@ -116,7 +116,7 @@ def _contenders(config: CacheConfig, scratch: Path) -> Iterator[tuple[tuple[_Con
             service.wait_until_ready()
         version = asyncio.run(services["memory"].model_version())
         found = [_Contender(name, service.url, True) for name, service in services.items()]
-        nothing = stack.enter_context(no_op_endpoint())
+        nothing = stack.enter_context(NoOpEndpoint()).url
         yield (*found, _Contender("nothing", nothing, False)), version
 
 

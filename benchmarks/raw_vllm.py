@@ -2,133 +2,44 @@
 
 `RawVllm` is the parent's end. The model lives in a child process (this module run as a program),
 which starts with the environment that the server gives its own engine and then idles until it is
-told to judge a folder of pictures. Both talk in JSON lines: a request on the child's standard
-input, an answer on its standard output.
+told to judge a folder of pictures.
 """
 
 import importlib.metadata
-import json
 import os
-import subprocess
 import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any
 
 from PIL import Image
 
+from benchmarks.processes.child import python_module
+from benchmarks.processes.judging import JudgingProcess, serve_folders
 from server.concepts.probes import YES_NO_OPTIONS, load_probes
 from server.engine.answer_reading import AnswerReading
 from server.engine.answer_tokens import AnswerTokens
 from server.engine.cpu_runtime import engine_environment
+from server.engine.freed_memory import keep_freed_memory
 from server.engine.model_source import find_model
 from server.engine.recognition import RecognitionRows
 from server.engine.risk_rows import RiskRows
 from server.engine.vllm_loading import LoadOptions, engine_arguments
-from server.errors import SightwardError
-
-_LOG_TAIL_CHARS = 2000
 
 
-class RawVllmError(SightwardError):
-    """The child process ended before it answered; its own output says why."""
+class RawVllm(JudgingProcess):
+    """A child process with the model in `checkpoint`, asked to judge folders.
 
-
-@dataclass(frozen=True, slots=True)
-class RawRun:
-    """One run over a folder: the wall clock of all of it, and of each call."""
-
-    seconds: float
-    call_ms: tuple[float, ...]
-
-
-class RawVllm:
-    """A child process with the model in `checkpoint`; a context manager.
-
-    `log` is the file that vLLM's own output goes to.
+    The option `plain` asks for yes and no alone, without what names categories and concepts. `log`
+    is the file that vLLM's own output goes to.
     """
 
     def __init__(self, checkpoint: Path, log: Path) -> None:
-        self._checkpoint = checkpoint
-        self._log = log
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
         # The linker and vLLM read these as a process starts, and this child is the engine.
         settings = engine_environment(os.environ, on_cpu=is_cpu_build(), is_local_model=True)
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [sys.executable, "-m", "benchmarks.raw_vllm", str(self._checkpoint)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, **settings},
-            )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        process = self._process
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()  # the child leaves its loop
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-    def wait_until_ready(self) -> None:
-        """Block until the model is loaded; raises `RawVllmError`."""
-        self._answer()
-
-    @property
-    def pid(self) -> int:
-        """The child's process."""
-        if self._process is None:
-            raise RuntimeError("the child process was not started")
-        return self._process.pid
-
-    def run(self, folder: Path, *, per_call: int, plain: bool = False) -> RawRun:
-        """Decode and judge every file in `folder`, `per_call` of them in each `LLM.generate`.
-
-        `plain` asks for yes and no alone, without what names categories and concepts.
-        """
-        process = self._process
-        if process is None or process.stdin is None:
-            raise RuntimeError("the child process was not started")
-        request = {"folder": str(folder), "per_call": per_call, "plain": plain}
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-        except BrokenPipeError as error:
-            raise self._ended_early() from error
-        answer = self._answer()
-        return RawRun(seconds=answer["seconds"], call_ms=tuple(answer["call_ms"]))
-
-    def _answer(self) -> dict[str, Any]:
-        if self._process is None or self._process.stdout is None:
-            raise RuntimeError("the child process was not started")
-        line = self._process.stdout.readline()
-        if not line:
-            raise self._ended_early()
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def _ended_early(self) -> RawVllmError:
-        log = self._log.read_text(encoding="utf-8", errors="replace")
-        return RawVllmError(f"raw vLLM ended early; its output ends:\n{log[-_LOG_TAIL_CHARS:]}")
+        command = python_module("benchmarks.raw_vllm", str(checkpoint))
+        super().__init__(command, log, environ=settings)
 
 
 def is_cpu_build() -> bool:
@@ -146,6 +57,8 @@ class _Judge:
     def __init__(self, checkpoint: Path) -> None:
         from vllm import LLM, SamplingParams
 
+        # As in the server's engine, which is a process that vLLM starts.
+        keep_freed_memory()
         arguments = engine_arguments(find_model(checkpoint), LoadOptions(), on_cpu=is_cpu_build())
         # Only the server's asynchronous engine knows this one.
         arguments.pop("enable_log_requests")
@@ -172,9 +85,9 @@ class _Judge:
             for probe_id in probes.active
         ]
 
-    def judge(self, files: list[bytes], *, plain: bool) -> None:
+    def __call__(self, files: Sequence[bytes], options: dict[str, Any]) -> None:
         """Decode the files and ask the active questions about every one, in one call."""
-        sampling = self._plain if plain else self._full
+        sampling = self._plain if options.get("plain") else self._full
         prompts = [
             {"prompt_token_ids": list(ids), "multi_modal_data": {"image": image}}
             for image in map(_decode, files)
@@ -199,29 +112,5 @@ def _decode(data: bytes) -> Image.Image:
         return image.convert("RGB")
 
 
-def _serve(checkpoint: Path, requests: IO[str], answers: IO[str]) -> None:
-    judge = _Judge(checkpoint)
-    print(json.dumps({"ready": True}), file=answers, flush=True)
-    for line in requests:
-        request = json.loads(line)
-        files = [path.read_bytes() for path in sorted(Path(request["folder"]).iterdir())]
-        per_call = request["per_call"]
-        call_ms: list[float] = []
-        began_s = time.perf_counter()
-        for first in range(0, len(files), per_call):
-            call_began_s = time.perf_counter()
-            judge.judge(files[first : first + per_call], plain=request["plain"])
-            call_ms.append((time.perf_counter() - call_began_s) * 1000)
-        seconds = time.perf_counter() - began_s
-        print(json.dumps({"seconds": seconds, "call_ms": call_ms}), file=answers, flush=True)
-
-
-def _main() -> None:
-    # vLLM prints to standard output as it likes; the answers get a descriptor of their own.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    _serve(Path(sys.argv[1]), sys.stdin, answers)
-
-
 if __name__ == "__main__":
-    _main()
+    serve_folders(lambda: _Judge(Path(sys.argv[1])))

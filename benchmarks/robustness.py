@@ -22,12 +22,10 @@ from benchmarks.clients import work_through
 from benchmarks.endpoint import Endpoint, Judged
 from benchmarks.errors import MeasurementError
 from benchmarks.image_changes import Change, EncodedImage, changes
+from benchmarks.processes.http import ServerProcess
 from benchmarks.progress import counting_progress
 from benchmarks.records import DataOrigin, build_record
 from benchmarks.robustness_figures import Perturbed, measure_robustness
-from benchmarks.server_process import ServerProcess
-
-_READY_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +50,13 @@ def serve_and_run(
 ) -> dict[str, Any]:
     """Serve `model` (None: the reference) for as long as it takes, measure, and give the record.
 
-    Raises `ServerProcessError` and what `run_robustness` lists.
+    Raises `ProcessError` and what `run_robustness` lists.
     """
     with (
         tempfile.TemporaryDirectory(prefix="sightward-robustness-") as scratch,
         ServerProcess(Path(scratch) / "server.log", model=model) as server,
     ):
-        server.wait_until_ready(timeout_s=_READY_TIMEOUT_S)
+        server.wait_until_ready()
         return asyncio.run(_against(server.url, config, data, console))
 
 

@@ -106,6 +106,17 @@ def number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"
 
 
+def three_digits(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread_of(found: Mapping[str, float]) -> str:
+    """A median with the lowest and the highest round."""
+    low, high = three_digits(found["low"]), three_digits(found["high"])
+    return f"{three_digits(found['median'])} ({low}-{high})"
+
+
 def estimate(found: Mapping[str, float | None], *, signed: bool = False) -> str:
     """A value with its 95% interval."""
     value, low, high = found["value"], found["low"], found["high"]

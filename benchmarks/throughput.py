@@ -26,12 +26,11 @@ from alignment.data.manifest import read_image_set
 from benchmarks.clients import work_through
 from benchmarks.endpoint import Endpoint, EndpointError, Judged, image_body
 from benchmarks.fresh_images import FreshImages
-from benchmarks.raw_vllm import RawRun, RawVllm
+from benchmarks.processes.http import ServerProcess
+from benchmarks.processes.judging import FolderRun
+from benchmarks.raw_vllm import RawVllm
 from benchmarks.records import DataOrigin, build_record
-from benchmarks.server_process import ServerProcess
 from benchmarks.stats import Spread, spread
-
-_READY_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ def run_throughput(
 ) -> dict[str, Any]:
     """Start both, measure, and give the record; `on_round` is called after each round.
 
-    Raises `EndpointError`, `ServerProcessError`, `RawVllmError`, `ManifestError` and
+    Raises `EndpointError`, `ProcessError`, `ManifestError` and
     `MeasurementError`.
     """
     image_set = read_image_set(data)
@@ -123,7 +122,7 @@ def run_throughput(
             ServerProcess(scratch / "server.log", model=str(checkpoint)) as server,
         ):
             raw.wait_until_ready()
-            server.wait_until_ready(timeout_s=_READY_TIMEOUT_S)
+            server.wait_until_ready()
             bench = _Bench(config, pictures, raw, server.url, scratch)
             model_version = asyncio.run(_model_version(server.url))
             rounds = []
@@ -156,7 +155,7 @@ class _EndpointRun:
 class _Contest:
     """Both contenders' runs over the same pictures."""
 
-    raw: RawRun
+    raw: FolderRun
     endpoint: _EndpointRun
 
 
@@ -205,11 +204,11 @@ class _Bench:
         files = self._pictures.encode(pass_number=pass_number, count=count)
         folder = self._write(files, f"pass-{pass_number}")
         if raw_first:
-            raw = self._raw.run(folder, per_call=per_call)
+            raw = self._raw.judge(folder, per_call=per_call)
             endpoint = self._ask(files, clients=clients)
         else:
             endpoint = self._ask(files, clients=clients)
-            raw = self._raw.run(folder, per_call=per_call)
+            raw = self._raw.judge(folder, per_call=per_call)
         return _Contest(raw, endpoint)
 
     def _write(self, files: Sequence[bytes], name: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from server.concepts.policy_book import PolicyDocument, load_policy_book
-from server.errors import DataFileError, ImageError
+from server.errors import DataFileError, ImageError, SettingsError
 
 _EXIT_UNUSABLE = 2
 
@@ -44,15 +44,22 @@ def schema() -> None:
 def fingerprint(*files: Path) -> None:
     """Print the fingerprints of pictures, as allow-lists and block-lists name them.
 
+    They are those of the server's settings: a large photo's depends on how it is decoded.
+
     Parameters
     ----------
     files
         Pictures in any format that the server takes.
     """
     from server.ingest.decode import ImageDecoder
-    from server.ingest.limits import ImageLimits
+    from server.settings import read_settings
 
-    decoder, has_failed = ImageDecoder(ImageLimits()), False
+    try:
+        decoder, has_failed = ImageDecoder(read_settings().image_limits()), False
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"sightward: {problem}", file=sys.stderr)  # noqa: T201
+        sys.exit(_EXIT_UNUSABLE)
     for file in files:
         try:
             print(f"{decoder.decode(file.read_bytes()).fingerprint}  # {file}")  # noqa: T201

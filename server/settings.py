@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     """Of a picture's longer side."""
     decode_side_px: int = Field(default=_DEFAULT_IMAGE_LIMITS.draft_side_px, ge=64)
     """A large JPEG is decoded at a half, quarter or eighth while its longer side keeps this much.
-    1000 saves most of the time that photos take, for models whose pictures are far smaller."""
+    2000 for models that look that closely; fingerprints of large photos change with it."""
     fetch_urls: bool = False
     """Whether pictures are fetched that are named by a web address; what follows says how."""
     fetch_hosts: Annotated[tuple[str, ...], NoDecode] = ()

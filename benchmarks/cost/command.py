@@ -9,6 +9,7 @@ from rich.console import Console
 
 from alignment.data.open_set import open_set_folder
 from benchmarks.cost.points import SWEEPS, Sweep
+from benchmarks.progress import current_step
 from benchmarks.records import DataOrigin, build_record, write_record
 from benchmarks.tables import show
 
@@ -40,8 +41,8 @@ def cost(
     paths = [image_set.path_of(one) for one in examples[:: max(1, len(examples) // _PICTURES)]]
     checkpoint = assemble(reference=DEFAULT_REFERENCE)
     config = CostConfig(tuple(sweep or SWEEPS), rounds, seed)
-    with console.status("") as status:
-        found = run_cost(config, paths, str(checkpoint), on_step=status.update)
+    with current_step(console) as on_step:
+        found = run_cost(config, paths, str(checkpoint), on_step=on_step)
     record = build_record(
         "cost",
         config=asdict(config),

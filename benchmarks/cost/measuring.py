@@ -35,10 +35,10 @@ class Cost:
 
     @property
     def bound_by(self) -> str:
-        """What one would have to make cheaper first."""
+        """The process to make cheaper first; `waiting` where cores are idle."""
         if self.busy < _BUSY:
-            return "waiting for one another"
-        return f"processor: {max(self.cpu_ms, key=lambda name: self.cpu_ms[name])}"
+            return "waiting"
+        return max(self.cpu_ms, key=lambda name: self.cpu_ms[name])
 
 
 async def measure(url: str, pid: int, point: Point, bodies: Sequence[bytes], *, cores: int) -> Cost:

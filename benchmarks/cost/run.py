@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.cost.loads import Loads
 from benchmarks.cost.measuring import STAGES, Cost, measure
 from benchmarks.cost.points import Point, Sweep, points_of
-from benchmarks.peers.hosts import OurHost
+from benchmarks.processes.http import ServerProcess
 from benchmarks.stats import spread
 
 
@@ -52,7 +52,7 @@ def run_cost(
             mine = [Found(one, []) for one in points if (one.cores or all_cores) == cores]
             found += mine
             on_step(f"starting a service on {cores} cores")
-            with _service(Path(scratch) / f"{cores}.log", model, cores) as host:
+            with _service(Path(scratch) / f"{cores}.log", model, cores) as server:
                 for number in range(config.rounds + 1):
                     for one in mine if number % 2 == 0 else mine[::-1]:
                         what = f"{one.point.sweep} {one.point.value}"
@@ -61,7 +61,7 @@ def run_cost(
                         if number == 0:  # thrown away, and a few calls are enough for that
                             bodies = bodies[: one.point.clients]
                         cost = asyncio.run(
-                            measure(host.url, host.pid, one.point, bodies, cores=all_cores)
+                            measure(server.url, server.pid, one.point, bodies, cores=all_cores)
                         )
                         if number > 0:
                             one.costs.append(cost)
@@ -93,20 +93,18 @@ def cost_figures(found: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _service(log: Path, model: str, cores: int) -> Iterator[OurHost]:
+def _service(log: Path, model: str, cores: int) -> Iterator[ServerProcess]:
     """A service that has the first so many cores; the client keeps all of them."""
     before = os.sched_getaffinity(0)
-    # A child has what its parent has as it starts, and vLLM counts its cores then.
-    os.sched_setaffinity(0, set(sorted(before)[:cores]))
-    try:
-        host = OurHost(log, model=model).__enter__()
-    finally:
-        os.sched_setaffinity(0, before)
-    try:
-        host.wait_until_ready()
-        yield host
-    finally:
-        host.__exit__(None, None, None)
+    with contextlib.ExitStack() as stack:
+        # A child has what its parent has as it starts, and vLLM counts its cores then.
+        os.sched_setaffinity(0, set(sorted(before)[:cores]))
+        try:
+            server = stack.enter_context(ServerProcess(log, model=model))
+        finally:
+            os.sched_setaffinity(0, before)
+        server.wait_until_ready()
+        yield server
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -32,8 +32,8 @@ from benchmarks.faults.policy_file import write_policy
 from benchmarks.faults.redis_server import RedisServer, redis_program
 from benchmarks.faults.service import Service
 from benchmarks.faults.stand import FaultsConfig, Stand, scratch_folder
+from benchmarks.processes.http import free_port
 from benchmarks.records import DataOrigin, build_record
-from benchmarks.server_process import free_port
 from server.api.keys import hash_of
 
 Kind = Literal["plain", "furnished", "clock"]
@@ -85,7 +85,7 @@ def run_matrix(
 ) -> dict[str, Any]:
     """Run the faults and give the record.
 
-    `on_start` is told what begins, `on_report` what came of it. Raises `ServerProcessError` when a
+    `on_start` is told what begins, `on_report` what came of it. Raises `ProcessError` when a
     service does not start.
     """
     reports: list[FaultReport] = []

@@ -19,7 +19,7 @@ from benchmarks.faults.load import ClosedLoop
 from benchmarks.faults.memory import MemoryWatch, memory_course
 from benchmarks.faults.pictures import Labelled
 from benchmarks.faults.stand import Stand
-from benchmarks.load.no_op import no_op_endpoint
+from benchmarks.load.no_op import NoOpEndpoint
 from benchmarks.load.open_loop import open_loop, poisson_arrivals_s
 from benchmarks.load.wire import Wire
 from benchmarks.stats import Percentiles, percentiles
@@ -39,8 +39,8 @@ _REFUSED_STATUSES = (429, 503)
 async def run(stand: Stand) -> FaultReport:
     """Measure capacity, then overload it."""
     config = stand.config
-    with no_op_endpoint() as noop_url:
-        capacity = await _capacity(stand, noop_url)
+    with NoOpEndpoint() as no_op:
+        capacity = await _capacity(stand, no_op.url)
         capacity_per_s = capacity.beside_per_s
         arrivals_s = poisson_arrivals_s(
             config.overload * capacity.alone_per_s, config.seconds, seed=config.seed
@@ -49,7 +49,7 @@ async def run(stand: Stand) -> FaultReport:
         log_began = stand.service.log_bytes()
         async with MemoryWatch(stand.service.pid) as memory:
             began_s = time.monotonic()
-            asked, noop_ms = await _send(stand, pictures, arrivals_s, noop_url)
+            asked, noop_ms = await _send(stand, pictures, arrivals_s, no_op.url)
     counted = tally(asked)
     goodput_per_s = in_time_per_s(asked, began_s, config.seconds)
     share = goodput_per_s / capacity_per_s if capacity_per_s else None

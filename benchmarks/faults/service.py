@@ -11,64 +11,33 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.errors import MeasurementError
 from benchmarks.load.wire import LostError, Wire
-from benchmarks.server_process import ServerProcess
+from benchmarks.processes.http import ServerProcess
 
 EngineKind = Literal["real", "stub"]
 
 _ENGINE_NAMES = ("EngineCore", "sightward-stub-core")
-_READY_TIMEOUT_S = 600.0
 
 
-class Service:
+class Service(ServerProcess):
     """A server that starts on entering and is stopped on leaving, whatever became of it."""
 
     def __init__(
         self, log: Path, *, engine: EngineKind, environ: Mapping[str, str] | None = None
     ) -> None:
+        module = "server" if engine == "real" else "benchmarks.faults.stub_service"
+        super().__init__(log, environ=environ, module=module)
         self.log = log
-        self._server = ServerProcess(
-            log,
-            environ=environ,
-            module="server" if engine == "real" else "benchmarks.faults.stub_service",
-        )
-
-    def __enter__(self) -> Self:
-        self._server.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.__exit__(kind, error, trace)
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return self._server.url
-
-    @property
-    def pid(self) -> int:
-        """The process that answers."""
-        return self._server.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether that process is still there."""
-        return self._server.exit_status is None
-
-    def wait_until_ready(self) -> float:
-        """The seconds that took; raises `ServerProcessError`."""
-        return self._server.wait_until_ready(timeout_s=_READY_TIMEOUT_S)
+        """Whether the process that answers is still there."""
+        return self.exit_status is None
 
     def engine_pid(self) -> int:
         """vLLM's engine process, a child of the server; raises `MeasurementError` without one."""
@@ -78,18 +47,14 @@ class Service:
                 return int(child.pid)
         raise MeasurementError("the server has no engine process")
 
-    def stop(self, *, timeout_s: float) -> int:
-        """Send SIGTERM and give the exit status; raises `subprocess.TimeoutExpired`."""
-        return self._server.terminate(timeout_s=timeout_s)
-
     def send_signal(self, number: signal.Signals) -> None:
         """To the process that answers."""
         psutil.Process(self.pid).send_signal(number)
 
-    def exit_status(self, *, timeout_s: float) -> int | None:
+    def ended(self, *, timeout_s: float) -> int | None:
         """Wait for it to end; None if it does not in time."""
         try:
-            return self._server.wait(timeout_s=timeout_s)
+            return self.wait(timeout_s=timeout_s)
         except subprocess.TimeoutExpired:
             return None
 

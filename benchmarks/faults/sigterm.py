@@ -29,7 +29,7 @@ async def run(stand: Stand) -> FaultReport:
             await asyncio.sleep(stand.share_s(0.08))
             stand.service.send_signal(signal.SIGTERM)
             sent_s = time.monotonic()
-            status = await asyncio.to_thread(stand.service.exit_status, timeout_s=_EXIT_LIMIT_S)
+            status = await asyncio.to_thread(stand.service.ended, timeout_s=_EXIT_LIMIT_S)
             exit_s = time.monotonic() - sent_s
     counted = tally(loop.asked)
     after = [one for one in loop.asked if one.at_s + one.latency_ms / 1000 > sent_s]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.clients import work_through
-from benchmarks.load.no_op import no_op_endpoint
+from benchmarks.load.no_op import NoOpEndpoint
 from benchmarks.load.open_loop import open_loop
 from benchmarks.load.sending import Sent, send
 from benchmarks.load.wire import Wire
@@ -48,8 +48,8 @@ async def measure_client(
     if arrivals_s is not None:
         count = max(1, min(count, sum(one <= _MOST_SECONDS for one in arrivals_s)))
     numbers = range(count)
-    with no_op_endpoint() as url:
-        async with Wire(url) as wire:
+    with NoOpEndpoint() as endpoint:
+        async with Wire(endpoint.url) as wire:
 
             async def ask(number: int) -> Sent:
                 return await send(wire, bodies[number], give_up_s=_GIVE_UP_S)

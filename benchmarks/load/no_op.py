@@ -1,18 +1,17 @@
 """The endpoint that does nothing, started as a process of its own."""
 
-import contextlib
-import subprocess
-import sys
-from collections.abc import Iterator
+from benchmarks.processes.asked import AskedProcess
+from benchmarks.processes.child import python_module
 
 
-@contextlib.contextmanager
-def no_op_endpoint() -> Iterator[str]:
-    """Its address, while the context is open."""
-    command = [sys.executable, "-m", "benchmarks.load.noop_service"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        try:
-            port = process.stdout.readline().strip() if process.stdout is not None else ""
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
+class NoOpEndpoint(AskedProcess):
+    """Listens while the context is open; `url` is known once it is ready."""
+
+    def __init__(self) -> None:
+        super().__init__(python_module("benchmarks.load.noop_service"))
+        self.url = ""
+
+    def __enter__(self) -> "NoOpEndpoint":
+        super().__enter__()
+        self.url = f"http://127.0.0.1:{self.wait_until_ready()['port']}"
+        return self

@@ -1,10 +1,11 @@
 """An endpoint that does nothing, to measure what the client itself and the machine cost.
 
 It answers as soon as a request's head is there, as a refusal does, and reads the body past. Run as
-a process of its own; writes its port to standard output.
+a process of its own; writes its port to standard output and ends when standard input does.
 """
 
 import asyncio
+import json
 import sys
 
 _ANSWER = (
@@ -28,10 +29,10 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 async def _serve() -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
-    sys.stdout.flush()
-    async with server:
-        await server.serve_forever()
+    port = server.sockets[0].getsockname()[1]
+    print(json.dumps({"port": port}), flush=True)  # noqa: T201 - the answer to who started it
+    await asyncio.to_thread(sys.stdin.read)
+    server.close()
 
 
 if __name__ == "__main__":

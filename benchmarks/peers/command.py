@@ -12,6 +12,7 @@ from alignment.data.open_set import open_set_folder
 from benchmarks.errors import MeasurementError
 from benchmarks.peers.installing import FOLDER
 from benchmarks.peers.tables import peers_markdown, peers_tables
+from benchmarks.progress import current_step
 from benchmarks.records import DataOrigin, build_record, hardware, write_record
 from benchmarks.tables import show
 
@@ -39,6 +40,7 @@ def peers(
     from alignment.data.manifest import read_image_set
     from benchmarks.fresh_images import FreshImages
     from benchmarks.peers.line_up import Places, line_up
+    from benchmarks.peers.plot import write_peers_plot
     from benchmarks.peers.race import PeersConfig, Race, race_figures, round_rows
     from server.vlm.assembly import assemble
     from server.vlm.references import DEFAULT_REFERENCE
@@ -64,13 +66,7 @@ def peers(
                 names = ", ".join(one.name for one in everyone.contenders)
                 raise MeasurementError(f"no contender {', '.join(unknown)}; there are {names}")
             everyone = everyone.only(tuple(only))
-        with console.status("") as status:
-
-            def on_step(what: str) -> None:
-                status.update(what)
-                if not console.is_terminal:  # where nothing moves, a log of it all
-                    console.print(what)
-
+        with current_step(console) as on_step:
             outcome = Race(config, everyone, pictures, on_step=on_step).run()
     record = build_record(
         "peers",
@@ -82,5 +78,6 @@ def peers(
     )
     path = write_record(record, out)
     path.with_suffix(".md").write_text(peers_markdown(record), encoding="utf-8")
+    write_peers_plot(record, path.with_suffix(".png"))
     show(peers_tables(record), console)
     console.print(f"record: {path}")

@@ -60,7 +60,7 @@ class Host(Protocol):
         """End the processes."""
         ...
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> object:
         """Block until it can be asked."""
         ...
 

@@ -1,7 +1,7 @@
 """A small special detector as a process: ``PYTHON detector_child.py open-nsfw|nudenet``.
 
-Runs under the interpreter of an environment of its own (requirements/peers.txt), so it imports
-nothing of ours. Asked by `benchmarks.peers.child`.
+Runs under the interpreter of an environment of its own (detectors.txt), so it imports
+nothing of ours, though `benchmarks.processes.judging.JudgingProcess` asks it.
 """
 
 import json

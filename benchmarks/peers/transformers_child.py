@@ -1,22 +1,22 @@
 """S1's way as a process: transformers, one picture at a time, a written answer, then a classifier.
 
-`python -m benchmarks.peers.transformers_child CHECKPOINT`, asked by `benchmarks.peers.child`. With
+`python -m benchmarks.peers.transformers_child CHECKPOINT`, asked by a
+`benchmarks.processes.judging.JudgingProcess`. With
 `held_tokens` every answer is exactly that long, as those of VLMs that answer in sentences are.
 """
 
 import asyncio
-import json
-import os
 import sys
-import time
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from PIL import Image
 
 from alignment.responses.factory import classifier
 from alignment.responses.protocol import Response
+from benchmarks.processes.judging import serve_folders
 from server.concepts.probes import load_probes, without_format
 from server.vlm.plugin import register_with_transformers
 
@@ -45,8 +45,12 @@ class _Writer:
         )
         self._classifier = classifier("rules")
 
-    def judge(self, data: bytes, held_tokens: int | None) -> int:
-        """Decode, write, classify; the tokens that were written."""
+    def __call__(self, files: Sequence[bytes], options: dict[str, Any]) -> None:
+        """Decode, write, classify, one picture after another."""
+        for data in files:
+            self._judge(data, options.get("held_tokens"))
+
+    def _judge(self, data: bytes, held_tokens: int | None) -> None:
         with Image.open(BytesIO(data)) as image:
             picture = image.convert("RGB")
         inputs = self._processor(images=picture, text=self._prompt, return_tensors="pt")
@@ -58,31 +62,7 @@ class _Writer:
         text = self._processor.tokenizer.decode(answer, skip_special_tokens=True)
         response = Response(self._question, self._unsafe_answer, text=text)
         asyncio.run(self._classifier.classify([response]))
-        return len(answer)
-
-
-def _serve(writer: _Writer, requests: IO[str], answers: IO[str]) -> None:
-    print(json.dumps({"ready": True}), file=answers, flush=True)
-    for line in requests:
-        request = json.loads(line)
-        files = [path.read_bytes() for path in sorted(Path(request["folder"]).iterdir())]
-        call_ms, tokens = [], 0
-        began_s = time.perf_counter()
-        for data in files:
-            call_began_s = time.perf_counter()
-            tokens += writer.judge(data, request.get("held_tokens"))
-            call_ms.append((time.perf_counter() - call_began_s) * 1000)
-        seconds = time.perf_counter() - began_s
-        found = {"seconds": seconds, "call_ms": call_ms, "tokens": tokens / max(1, len(files))}
-        print(json.dumps(found), file=answers, flush=True)
-
-
-def _main() -> None:
-    # Libraries print to standard output as they like; the answers get a descriptor of their own.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    _serve(_Writer(Path(sys.argv[1])), sys.stdin, answers)
 
 
 if __name__ == "__main__":
-    _main()
+    serve_folders(lambda: _Writer(Path(sys.argv[1])))

@@ -4,8 +4,8 @@ Every failure is an `ImageError`: Pillow's many exceptions and its warnings stay
 matters: bytes, format, header, completeness, and only then pixels.
 
 Large JPEGs are decoded at a half, quarter or eighth (the format's own draft mode) as long as the
-result is no smaller than the draft size (as shipped, the working size), and every picture larger
-than the working size is then reduced to it. Models look at far smaller pictures still, and a
+result is no smaller than the draft size, and every picture larger than the working size is then
+reduced to it. Models look at far smaller pictures still, and a
 waiting picture of fifty megapixels would hold two hundred megabytes. The fingerprint is taken after
 that, of the pixels that are judged.
 """

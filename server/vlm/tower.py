@@ -55,14 +55,25 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, in, H, W) to (B, out, ceil(H / stride), ceil(W / stride))."""
+        top, bottom = self._padding(x.shape[-2])
+        left, right = self._padding(x.shape[-1])
+        if (top, left) == (bottom, right):
+            # The convolution pads by itself, without a copy of its input.
+            return F.conv2d(
+                x, self.weight, self.bias, self.stride, padding=(top, left), groups=self.groups
+            )
+        return super().forward(F.pad(x, (left, right, top, bottom)))
+
+    def _padding(self, side: int) -> tuple[int, int]:
+        """Zeros before and after a side of so many positions."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        pads: list[int] = []
-        for side in (x.shape[-1], x.shape[-2]):
-            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-            pads += [total // 2, total - total // 2]
-        if any(pads):
-            x = F.pad(x, pads)
-        return super().forward(x)
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        return total // 2, total - total // 2
+
+
+def _relu6(x: Tensor) -> Tensor:
+    """In place: what a convolution gives belongs to nobody else."""
+    return F.relu6(x, inplace=True)
 
 
 class InvertedBottleneck(nn.Module):
@@ -80,8 +91,8 @@ class InvertedBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, ceil(H / stride), ceil(W / stride))."""
-        h = x if self.expand is None else F.relu6(self.expand(x))
-        h = self.project(F.relu6(self.depthwise(h)))
+        h = x if self.expand is None else _relu6(self.expand(x))
+        h = self.project(_relu6(self.depthwise(h)))
         out: Tensor = x + h if self.residual else h
         return out
 
@@ -113,10 +124,10 @@ class EfficientNetLite2Tower(nn.Module):
         dtype = self.stem.weight.dtype
         x = pixels.to(dtype).sub(_PIXEL_MEAN).div(_PIXEL_STD)
         x = x.contiguous(memory_format=torch.channels_last)
-        x = F.relu6(self.stem(x))
+        x = _relu6(self.stem(x))
         for block in self.blocks:
             x = block(x)
-        x = F.relu6(self.head(x))
+        x = _relu6(self.head(x))
         x = F.adaptive_avg_pool2d(x, self.grid)
         positions: Tensor = x.flatten(2).transpose(1, 2).contiguous()
         return positions

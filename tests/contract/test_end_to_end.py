@@ -18,7 +18,7 @@ import openai
 import pytest
 from PIL import Image, ImageDraw
 
-from benchmarks.server_process import ServerProcess
+from benchmarks.processes.http import ServerProcess
 from server.concepts.endpoint_keys import EndpointKey
 from server.concepts.policy import POLICY_FILE
 from server.concepts.taxonomy import load_taxonomy

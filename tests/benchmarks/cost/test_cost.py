@@ -1,10 +1,12 @@
 """What is varied, what is sent, and what a point's figures are made of."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from benchmarks.cost.loads import Loads
 from benchmarks.cost.measuring import STAGES, Cost, StageTotals, mean_stage_ms
@@ -12,6 +14,7 @@ from benchmarks.cost.plot import draw
 from benchmarks.cost.points import SWEEPS, Point, Sweep, points_of
 from benchmarks.cost.run import Found, cost_figures
 from benchmarks.cost.tables import cost_markdown, cost_rows, cost_tables
+from benchmarks.tables import show
 
 
 @pytest.fixture
@@ -83,9 +86,9 @@ def a_cost(busy: float = 0.95, *, speed: float = 20.0, server_ms: float = 10.0) 
 @pytest.mark.parametrize(
     ("cost", "bound_by"),
     [
-        (a_cost(), "processor: engine"),
-        (a_cost(server_ms=90.0), "processor: server"),
-        (a_cost(busy=0.5), "waiting for one another"),
+        (a_cost(), "engine"),
+        (a_cost(server_ms=90.0), "server"),
+        (a_cost(busy=0.5), "waiting"),
     ],
 )
 def test_what_bounds_a_point_is_who_uses_most_of_a_busy_machine(cost: Cost, bound_by: str) -> None:
@@ -107,16 +110,19 @@ def record() -> dict[str, object]:
 
 
 def test_the_table_shows_every_point_with_its_spread() -> None:
-    rows = cost_rows(record())
+    rows = cost_rows(record(), "side_px")
 
-    assert [row[:3] for row in rows] == [
-        ["longer side of a picture, px", "96", "22 (20-30)"],
-        ["", "192", "5 (5-6)"],
-    ]
-    assert rows[0][4:6] == ["0.1 / 1 / - / 9", "10 / 40 / 1"]
+    assert [row[:2] for row in rows] == [["96", "22 (20-30)"], ["192", "5 (5-6)"]]
+    assert rows[0][3:5] == ["1 / - / 9", "10 / 40 / 1"]
     (table,) = cost_tables(record())
     assert table.row_count == 2
     assert "| 192 | 5 (5-6) |" in cost_markdown(record())
+
+
+def test_tables_fit_a_terminal() -> None:
+    console = Console(width=80, file=io.StringIO())
+    show(cost_tables(record()), console)
+    assert "…" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_plot_has_two_panels_a_sweep() -> None:

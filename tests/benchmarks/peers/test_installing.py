@@ -1,41 +1,14 @@
-"""A peer in a process of its own: asked, answered, and told apart from one that died."""
+"""Peers in an environment of their own: the detectors' end of the pipe, and what is missing."""
 
 import io
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.peers.child import ChildError, JudgingChild
-from benchmarks.peers.contender import NotInstalledError, Turn
+from benchmarks.peers.contender import NotInstalledError
 from benchmarks.peers.detector_child import serve
 from benchmarks.peers.installing import detector_python, server_packages
-
-ECHO = """
-import json, sys
-print(json.dumps({"ready": True}), flush=True)
-for line in sys.stdin:
-    asked = json.loads(line)
-    print(json.dumps({"seconds": 2.0, "call_ms": [asked["at_once"], asked["more"]]}), flush=True)
-"""
-
-
-def test_a_child_is_asked_and_answers(tmp_path: Path) -> None:
-    with JudgingChild([sys.executable, "-c", ECHO], tmp_path / "log") as child:
-        child.wait_until_ready()
-        ran = child.judge(Turn((), tmp_path, 7), more=5)
-
-    assert (ran.seconds, ran.latencies_ms) == (2.0, (7, 5))
-
-
-def test_a_child_that_dies_says_why(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "raise SystemExit('no such model')"]
-    with (
-        JudgingChild(command, tmp_path / "log") as child,
-        pytest.raises(ChildError, match="no such model"),
-    ):
-        child.wait_until_ready()
 
 
 def test_a_detector_judges_one_picture_after_another(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The processes that benchmarks start, wait for, ask and end."""
