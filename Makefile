@@ -16,7 +16,7 @@ CHECKOV_STAMP := .venv-checkov/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve align test bench lint checkov format install clean
+.PHONY: help serve align test bench lint checkov image format install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ lint: $(DEV_STAMP) ## Check style, formatting, types and the order of the packag
 checkov: $(DEV_STAMP) $(CHECKOV_STAMP) ## Check the manifests and the image by checkov, in an environment of its own
 	$(BIN)/python -m pytest tests/deploy/test_checkov.py $(ARGS)
 
+image: $(DEV_STAMP) ## Run the image's steps in bare Debian roots, then a pod from what came out (root, debootstrap)
+	$(BIN)/python tests/deploy/bare_root.py .image
+	IMAGE_ROOT=$(CURDIR)/.image/cpu $(BIN)/python -m pytest tests/deploy/test_image_root.py tests/deploy/test_life_cycle.py $(ARGS)
+
 format: $(DEV_STAMP) ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -52,7 +56,7 @@ format: $(DEV_STAMP) ## Rewrite the sources in the house format
 install: $(DEV_STAMP) ## Build the virtual environment with everything in it
 
 clean: ## Remove the virtual environment and every cache in this folder
-	rm -rf $(VENV) .venv-peers .venv-checkov .venv.lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-peers .venv-checkov .image .venv.lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find server alignment benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One installer at a time (flock). `.installing` stands while pip writes the pins: where a killed install left

@@ -21,11 +21,11 @@ from server.concepts.probes import YES_NO_OPTIONS, load_probes
 from server.engine.answer_reading import AnswerReading
 from server.engine.answer_tokens import AnswerTokens
 from server.engine.cpu_runtime import engine_environment
-from server.engine.freed_memory import keep_freed_memory
 from server.engine.model_source import find_model
 from server.engine.recognition import RecognitionRows
 from server.engine.risk_rows import RiskRows
 from server.engine.vllm_loading import LoadOptions, engine_arguments
+from server.freed_memory import keep_freed_memory
 
 
 class RawVllm(JudgingProcess):

@@ -48,18 +48,14 @@ class Ended:
 STEPS: tuple[Step, ...] = (
     Step("capabilities", ("capabilities",), 300, "what the model perceives, judges and ignores"),
     Step(
-        "throughput",
-        ("throughput", _OPEN_SET, "--rounds", "3", "--longest-side-px", "288"),
-        130,
-        "the endpoint beside raw vLLM",
+        "peers", ("peers", "--rounds", "2"), 400, "the endpoint beside raw vLLM and all its peers"
     ),
-    Step("peers", ("peers", "--rounds", "2"), 300, "the endpoint beside all its peers"),
     Step("cache", ("cache", "--rounds", "2", "--repeats", "2000"), 120, "a picture judged before"),
     Step("ppo-step", ("ppo-step", "--rounds", "2"), 110, "a step of alignment"),
     Step(
         "cascade",
         ("cascade", _OPEN_SET, "--model", "reference:safe", "--rounds", "1", "--images", "48"),
-        150,
+        120,
         "the safety head first",
     ),
 )

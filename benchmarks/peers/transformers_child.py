@@ -1,8 +1,8 @@
 """S1's way as a process: transformers, one picture at a time, a written answer, then a classifier.
 
-`python -m benchmarks.peers.transformers_child CHECKPOINT`, asked by a
-`benchmarks.processes.judging.JudgingProcess`. With
-`held_tokens` every answer is exactly that long, as those of VLMs that answer in sentences are.
+`python -m benchmarks.peers.transformers_child CHECKPOINT`, asked by a `JudgingProcess`
+(`benchmarks.processes`). With `held_tokens` every answer is exactly that long, as those of VLMs
+that answer in sentences are.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from alignment.responses.factory import classifier
 from alignment.responses.protocol import Response
 from benchmarks.processes.judging import serve_folders
 from server.concepts.probes import load_probes, without_format
+from server.freed_memory import keep_freed_memory
 from server.vlm.plugin import register_with_transformers
 
 _MAX_TOKENS = 512
@@ -31,6 +32,7 @@ class _Writer:
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
+        keep_freed_memory()  # as in our engine's process
         register_with_transformers()
         self._torch = torch
         self._processor: Any = AutoProcessor.from_pretrained(checkpoint)

@@ -14,6 +14,7 @@ from server.engine.hf_remote_adapters import own_adapter
 from server.engine.hf_remote_code import check_own_code, own_code
 from server.engine.model_source import ModelSource, version_of
 from server.errors import EngineStartError, SightwardError
+from server.freed_memory import keep_freed_memory
 
 _GIB = 1 << 30
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -91,6 +92,8 @@ def _load(source: ModelSource, options: HfOptions) -> LoadedHf:
         where["code_revision"] = revision
     config = AutoConfig.from_pretrained(source.argument, **where)
     device, dtype = _device_and_dtype(options)
+    if device == "cpu":
+        keep_freed_memory()
     _check_memory(source, dtype, on_cpu=device == "cpu")
     model = _load_model(source, config, code, device=device, dtype=dtype, **where)
     if options.adapter is not None:

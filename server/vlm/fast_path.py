@@ -21,6 +21,7 @@ from torch import Tensor
 from server.concepts.fast_path import FastReading, recognised
 from server.concepts.risk import Risk
 from server.errors import NoFastPathError
+from server.freed_memory import keep_freed_memory
 from server.vlm.pixels import to_pixels
 from server.vlm.safety import SafetyModules, SafetyReading
 from server.vlm.safety_shape import SafetyShape
@@ -64,6 +65,8 @@ def load_fast_path_model(checkpoint: Path, *, device: str | None = None) -> Fast
     """
     shape, grid = _shape_and_grid(checkpoint)
     on = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if on == "cpu":
+        keep_freed_memory()
     tensors = _read(checkpoint)
     with torch.device("meta"):
         tower, modules = EfficientNetLite2Tower(grid), SafetyModules(shape)

@@ -88,7 +88,7 @@ class Builder:
         self, workdir: Path, context: Path, ignore_file: Path, binds: list[Path] | None = None
     ) -> None:
         self._workdir = workdir
-        self._binds = binds or []
+        self._binds = _pip_folders() if binds is None else binds
         self._context = context
         self._files = context_files(context, ignore_file)
         self.stages: dict[str, Stage] = {}
@@ -221,17 +221,29 @@ class Builder:
                 raise ValueError(f"no rule for {name}")
 
 
-def _pip_configuration() -> str:
+def _pip_settings() -> dict[str, str]:
+    """Everything that pip is told on this machine, by files and by the environment."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
-    lines = ["[global]"]
-    for line in listed.splitlines():
-        key, _, value = line.partition("=")
-        if key.startswith("global."):
-            words = value.strip("'").replace("\\n", " ")
-            lines.append(f"{key.removeprefix('global.')} = {words}")
-    return "\n".join(lines) + "\n"
+    pairs = (line.partition("=") for line in listed.splitlines())
+    return {key: value.strip("'").replace("\\n", " ") for key, _, value in pairs}
+
+
+def _pip_folders() -> list[Path]:
+    """Folders of this machine among the places that pip takes packages from."""
+    words = " ".join(_pip_settings().values()).split()
+    named = [word.removeprefix("file://") for word in words if word.startswith(("/", "file:///"))]
+    return sorted({folder for name in named if (folder := Path(name)).is_dir()})
+
+
+def _pip_configuration() -> str:
+    of_files = {
+        key.removeprefix("global."): value
+        for key, value in _pip_settings().items()
+        if key.startswith("global.")
+    }
+    return "\n".join(["[global]", *(f"{key} = {value}" for key, value in of_files.items())]) + "\n"
 
 
 def main() -> None:
@@ -241,7 +253,9 @@ def main() -> None:
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--dockerfile", type=Path, default=ROOT / "deploy/docker/Dockerfile")
     parser.add_argument("--context", type=Path, default=ROOT)
-    parser.add_argument("--bind", type=Path, action="append", help="folders that pip reads from")
+    parser.add_argument(
+        "--bind", type=Path, action="append", help="folders that pip reads from (default: its own)"
+    )
     given = parser.parse_args()
     builder = Builder(
         given.workdir.resolve(),

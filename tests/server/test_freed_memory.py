@@ -9,7 +9,7 @@ MEASURE = """
 import resource
 import sys
 import numpy
-from server.engine import freed_memory
+from server import freed_memory
 
 KEEP
 def faults():
