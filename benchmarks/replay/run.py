@@ -4,6 +4,7 @@ The model must be the same before and after: a service that was replaced half wa
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ async def run_replay(
             )
             client = await measure_client(bodies, arrivals_s) if measure_client else None
     rows = rows_of(turns, sent, peer.contract)
+    if not any(row.end == "ok" for row in rows):
+        raise MeasurementError(f"no request was answered: {_ends(rows)}")
     words = await _ask_words(config, sender, shape, peer.contract, turns, rows)
     if (
         peer.model_version is not None
@@ -102,6 +105,12 @@ async def run_replay(
         },
         measurements=[dataclasses.asdict(row) for row in rows],
     )
+
+
+def _ends(rows: Sequence[Row]) -> str:
+    """How they ended instead, most often first."""
+    counted = Counter(f"{row.end} ({row.code or row.status or 'no answer'})" for row in rows)
+    return ", ".join(f"{count} {end}" for end, count in counted.most_common())
 
 
 def chosen_examples(image_set: ImageSet, config: ReplayConfig) -> tuple[Example, ...]:

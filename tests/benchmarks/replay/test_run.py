@@ -168,6 +168,8 @@ class _Other:
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path == "/v1/models":
             return httpx2.Response(200, json={"data": [{"id": "omni"}]})
+        if request.method == "GET":
+            return httpx2.Response(404)
         body = json.loads(request.content)
         self.bodies.append(body)
         red, green, _ = Image.frombytes("RGB", (32, 24), pixels(request.content)).getpixel((0, 0))
@@ -199,12 +201,34 @@ async def test_another_endpoint_is_measured_by_its_scores_and_the_record_says_so
 async def test_an_answer_that_says_nothing_readable_is_an_error(
     image_set: ImageSet, in_process: Any
 ) -> None:
-    sender = in_process(httpx2.MockTransport(lambda _: httpx2.Response(200, json={"results": []})))
-    record = await record_of(image_set, sender)
+    other = _Other()
 
-    assert record["figures"]["latency"]["by_end"]["error"]["count"] == 5
-    assert record["figures"]["latency"]["codes"] == {"unreadable": 5}
+    def seldom_readable(request: httpx2.Request) -> httpx2.Response:
+        whole = other(request)
+        is_flagged = b'"flagged":true' in whole.content.replace(b" ", b"")
+        return whole if is_flagged else httpx2.Response(200, json={"results": []})
+
+    record = await record_of(image_set, in_process(httpx2.MockTransport(seldom_readable)))
+
+    assert record["figures"]["latency"]["by_end"]["error"]["count"] == 3
+    assert record["figures"]["latency"]["codes"] == {"unreadable": 3}
     assert record["figures"]["accuracy"]["auc"]["value"] is None
+
+
+async def test_where_nothing_is_answered_there_are_no_figures(
+    image_set: ImageSet, in_process: Any
+) -> None:
+    sender = in_process(httpx2.MockTransport(lambda _: httpx2.Response(200, json={"results": []})))
+    with pytest.raises(MeasurementError, match=r"no request was answered: 5 error \(unreadable\)"):
+        await record_of(image_set, sender)
+
+
+async def test_a_service_that_is_starting_is_not_taken_for_another(
+    image_set: ImageSet, in_process: Any
+) -> None:
+    sender = in_process(httpx2.MockTransport(lambda _: httpx2.Response(503, json={"error": {}})))
+    with pytest.raises(EndpointError, match="not ready"):
+        await record_of(image_set, sender)
 
 
 async def test_nobody_there_is_said(image_set: ImageSet) -> None:
