@@ -4,6 +4,7 @@ An exact repeat skips the vision tower, so a benchmark that sends the same pictu
 server with caches measures the caches.
 """
 
+import secrets
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -41,6 +42,11 @@ class FreshImages:
             _jpeg(_shifted(self._pictures[index % len(self._pictures)], random))
             for index in range(count)
         ]
+
+
+def new_pixel_seed() -> int:
+    """A seed for the pixels of a run: an endpoint that runs on has seen those of the one before."""
+    return secrets.randbits(32)
 
 
 def fresh_jpeg(picture: Image.Image, *, seed: Sequence[int]) -> bytes:

@@ -6,12 +6,13 @@ spared; pictures are new in every request. The first part of a trial is not coun
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from alignment.data.manifest import Example, ImageSet
+from benchmarks.fresh_images import new_pixel_seed
 from benchmarks.load.bodies import BodyShape, Turn, make_bodies
 from benchmarks.load.capacity_search import (
     Capacity,
@@ -35,7 +36,8 @@ _CLIENT_S = 10.0
 class CapacityConfig:
     """What is tried and how: `seconds` are counted in each trial, after `settle_s` that are not.
 
-    A request that is not answered within `give_up_s` is cancelled, and has failed.
+    A request that is not answered within `give_up_s` is cancelled, and has failed. Pixels are fresh
+    in every request and, by `pixel_seed`, in every run.
     """
 
     url: str
@@ -46,6 +48,7 @@ class CapacityConfig:
     give_up_s: float = 10.0
     model: str | None = None
     seed: int = 2024
+    pixel_seed: int = field(default_factory=new_pixel_seed)
 
 
 async def run_capacity(
@@ -110,7 +113,7 @@ async def _try(
     )
     arrivals_s = [*settling, *(config.settle_s + one for one in measured)]
     turns = _turns(examples, len(arrivals_s), config.seed, number)
-    with make_bodies(image_set, turns, shape, fresh=True, seed=config.seed) as bodies:
+    with make_bodies(image_set, turns, shape, fresh=True, seed=config.pixel_seed) as bodies:
 
         async def ask(index: int, due_s: float) -> Sent:
             return await send(sender, bodies[index], give_up_s=config.give_up_s, due_s=due_s)
@@ -154,7 +157,7 @@ async def _client_at(
     count = max(1, round(rate_per_s * _CLIENT_S))
     arrivals_s = poisson_arrivals_in(count, _CLIENT_S, seed=(config.seed,))
     turns = _turns(examples, len(arrivals_s), config.seed, 0)
-    with make_bodies(image_set, turns, shape, fresh=False, seed=config.seed) as bodies:
+    with make_bodies(image_set, turns, shape, fresh=False, seed=config.pixel_seed) as bodies:
         return await measure_client(bodies, clients=1, arrivals_s=arrivals_s)
 
 

@@ -1,9 +1,10 @@
 """How a replay is run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from benchmarks.errors import MeasurementError
+from benchmarks.fresh_images import new_pixel_seed
 from benchmarks.load.peer import Contract
 from benchmarks.replay.inputs import TextField
 
@@ -22,6 +23,7 @@ class ReplayConfig:
     - `objective_ms` is the latency that goodput is counted under, `give_up_s` when a request is
       cancelled. `warm_up` requests are sent first and not counted.
     - `contract` None finds out whether the endpoint is ours; `model` is named in every request.
+    - `pixel_seed` is what fresh pixels come from, another in every run; `seed` is for the rest.
     - `limit` takes so many of the split's pictures, at random by `seed`.
     """
 
@@ -42,6 +44,7 @@ class ReplayConfig:
     seed: int = 2024
     resamples: int = 1000
     limit: int | None = None
+    pixel_seed: int = field(default_factory=new_pixel_seed)
 
     @property
     def loop(self) -> str:

@@ -67,7 +67,10 @@ async def run_replay(
                 on_body=lambda: progress.advance(task),
             )
 
-        with bodies_of(turns, config.seed) as bodies, bodies_of(warm_up, config.seed + 1) as first:
+        with (
+            bodies_of(turns, config.pixel_seed) as bodies,
+            bodies_of(warm_up, config.pixel_seed + 1) as first,
+        ):
             await _send_all(config, sender, first, None, lambda: None)
             sending = progress.add_task("sending", total=len(turns))
             sent = await _send_all(

@@ -27,11 +27,11 @@ from benchmarks.replay.tables import remarks, replay_tables
 from benchmarks.tables import show
 
 QUIET = Console(quiet=True)
-CONFIG = ReplayConfig("http://sightward.test", clients=2, resamples=20, warm_up=1)
 
 
 def config(**changes: Any) -> ReplayConfig:
-    return dataclasses.replace(CONFIG, **changes)
+    usual = ReplayConfig("http://sightward.test", clients=2, resamples=20, warm_up=1)
+    return dataclasses.replace(usual, **changes)
 
 
 async def record_of(image_set: ImageSet, sender: Any, **changes: Any) -> dict[str, Any]:
@@ -65,6 +65,15 @@ async def test_no_two_requests_have_the_same_pixels(image_set: ImageSet, service
     assert len({pixels(body) for body in service.bodies}) == 16  # with the one to warm up
     assert record["config"]["pixels"] == "fresh in every request"
     assert record["figures"]["latency"]["from_cache"] == 0
+
+
+async def test_a_second_run_has_pixels_of_its_own(image_set: ImageSet, service: Any) -> None:
+    # The endpoint runs on, and its engine remembers what the first one sent.
+    await record_of(image_set, service)
+    first = len(service.bodies)
+    await record_of(image_set, service)
+
+    assert not set(service.bodies[:first]) & set(service.bodies[first:])
 
 
 async def test_files_go_as_they_are_where_a_cache_may_answer(
