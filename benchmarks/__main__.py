@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.capabilities.cli import capabilities
 from benchmarks.capabilities.run import RECORD_NAME
+from benchmarks.checkpoints import checkpoint_of
 from benchmarks.cost.command import cost
 from benchmarks.endpoint import Endpoint
 from benchmarks.errors import MeasurementError
@@ -26,7 +27,7 @@ from benchmarks.records import write_record
 from benchmarks.replay.command import gates, replay
 from benchmarks.replay.inputs import TextField
 from benchmarks.suite import run_all
-from benchmarks.tables import cache_tables, served_tables, show, throughput_tables
+from benchmarks.tables import cache_tables, served_tables, show
 from server.errors import SightwardError
 from server.telemetry import quiet_libraries
 from server.vlm.references import SPEC as REFERENCE
@@ -135,33 +136,6 @@ def served(
 
 
 @app.command
-def throughput(
-    data: Annotated[Path, Parameter(help="Folder with a manifest.jsonl.")],
-    *,
-    model: Annotated[str, Parameter(help="Folder, or `reference[:VARIANT]`.")] = REFERENCE,
-    split: str = "test",
-    clients: int = 16,
-    rounds: int = 5,
-    images: Annotated[int, Parameter(help="Pictures a round for all clients.")] = 96,
-    singles: Annotated[int, Parameter(help="Pictures a round one at a time.")] = 24,
-    longest_side_px: Annotated[int | None, Parameter(help="Scale every picture to this.")] = None,
-    seed: int = 2024,
-    out: Annotated[Path, Parameter(help="Folder for the record file.")] = _RECORDS,
-) -> None:
-    """Raw `LLM.generate` and the endpoint side by side, on fresh JPEG files, in turns."""
-    from benchmarks.throughput import ThroughputConfig, run_throughput
-
-    console = Console()
-    config = ThroughputConfig(split, clients, rounds, images, singles, longest_side_px, seed)
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("rounds", total=rounds + 1)
-        record = run_throughput(
-            config, data, _checkpoint(model), on_round=lambda: progress.advance(task)
-        )
-    _finish(record, throughput_tables(record), out, console)
-
-
-@app.command
 def cache(
     *,
     engine: Annotated[EngineKind, Parameter(help="`stub`: a quick look, no model.")] = "real",
@@ -257,7 +231,7 @@ def ppo_step(
         task = progress.add_task("rounds", total=rounds + 1)
         record = ppo_step_record(
             PpoStepConfig(rounds, drawings, seed, max_new_tokens, micro_batch_size),
-            model if reference is None else _checkpoint(model),
+            model if reference is None else checkpoint_of(model),
             recipe=recipe,
             device=device,
             dtype=dtype,
@@ -318,15 +292,6 @@ def histograms(
 
 def _record(run: Path) -> Path:
     return run / RECORD_NAME if run.is_dir() else run
-
-
-def _checkpoint(model: str) -> Path:
-    reference = reference_named(model)
-    if reference is None:
-        return Path(model)
-    from server.vlm.assembly import assemble
-
-    return assemble(reference=reference)
 
 
 def _finish(record: Mapping[str, Any], tables: list[Table], out: Path, console: Console) -> Path:

@@ -108,13 +108,15 @@ class Endpoint:
 
     async def judge_image(self, data: bytes, *, media_type: str) -> Judged:
         """Judge one encoded picture, sent as a data URL."""
-        return await self.judge_body(image_body(data, media_type=media_type))
+        url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+        asked = [{"type": "image_url", "image_url": {"url": url}}]
+        return await self._judge({"input": asked, "sightward": {"detail": True}})
 
     async def judge_text(self, text: str) -> Judged:
         """Judge one text."""
-        return await self.judge_body({"input": text, "sightward": {"detail": True}})
+        return await self._judge({"input": text, "sightward": {"detail": True}})
 
-    async def judge_body(self, body: dict[str, Any]) -> Judged:
+    async def _judge(self, body: dict[str, Any]) -> Judged:
         """Send a body that asks for detail; a refusal is an answer too, and is not retried.
 
         Raises `EndpointError` when no answer comes or it is not one of this service.
@@ -139,15 +141,6 @@ class Endpoint:
             concept=seen.concept.name if seen and seen.concept else None,
             latency_ms=latency_ms,
         )
-
-
-def image_body(data: bytes, *, media_type: str) -> dict[str, Any]:
-    """The JSON body that asks about one encoded picture, with detail."""
-    url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-    return {
-        "input": [{"type": "image_url", "image_url": {"url": url}}],
-        "sightward": {"detail": True},
-    }
 
 
 def _error_code(response: httpx2.Response) -> str:

@@ -65,36 +65,6 @@ def served_tables(record: Mapping[str, Any]) -> list[Table]:
     return [judged, styles, recognised]
 
 
-def throughput_tables(record: Mapping[str, Any]) -> list[Table]:
-    """The table of a `throughput` record."""
-    figures, config = record["figures"], record["config"]
-    table = Table(title=title_of(record), title_justify="left")
-    for column in ("median (lowest - highest round)", "raw vLLM", "endpoint", "endpoint vs raw"):
-        table.add_column(column)
-    for label, key in (("all at once", "at_once"), (f"{config['clients']} a call", "by_clients")):
-        table.add_row(f"images/s, raw {label}", spread(figures[f"raw_{key}_images_per_s"]), "", "")
-    table.add_row(
-        f"images/s, faster raw / {config['clients']} clients",
-        spread(figures["raw_images_per_s"]),
-        spread(figures["endpoint_images_per_s"]),
-        f"x {spread(figures['throughput_ratio'])}",
-    )
-    table.add_row(
-        "p50 of one image at a time, ms",
-        spread(figures["raw_single_p50_ms"]),
-        spread(figures["endpoint_single_p50_ms"]),
-        f"+ {spread(figures['added_p50_ms'])}",
-    )
-    for percentile in ("p50", "p95"):
-        table.add_row(
-            f"{percentile} at {config['clients']} clients, ms",
-            "",
-            spread(figures[f"endpoint_loaded_{percentile}_ms"]),
-            "",
-        )
-    return [table]
-
-
 def show(tables: list[Table], console: Console) -> None:
     """Print the tables one below the other."""
     for table in tables:

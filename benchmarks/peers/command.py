@@ -9,12 +9,14 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from alignment.data.open_set import open_set_folder
+from benchmarks.checkpoints import checkpoint_of
 from benchmarks.errors import MeasurementError
 from benchmarks.peers.installing import FOLDER
 from benchmarks.peers.tables import peers_markdown, peers_tables
 from benchmarks.progress import current_step
 from benchmarks.records import DataOrigin, build_record, hardware, write_record
 from benchmarks.tables import show
+from server.vlm.references import SPEC as REFERENCE
 
 
 def peers(
@@ -22,6 +24,7 @@ def peers(
         Path | None, Parameter(help="Folder with a manifest.jsonl; default: the open set.")
     ] = None,
     *,
+    model: Annotated[str, Parameter(help="Folder, or `reference[:VARIANT]`.")] = REFERENCE,
     only: Annotated[list[str] | None, Parameter(help="These contenders; default: all.")] = None,
     clients: int = 16,
     rounds: int = 5,
@@ -43,7 +46,6 @@ def peers(
     from benchmarks.peers.plot import write_peers_plot
     from benchmarks.peers.race import PeersConfig, Race, race_figures, round_rows
     from server.vlm.assembly import assemble
-    from server.vlm.references import DEFAULT_REFERENCE
 
     console = Console()
     image_set = read_image_set(data or open_set_folder())
@@ -56,7 +58,7 @@ def peers(
         seed=seed,
         longest_side_px=longest_side_px,
     )
-    checkpoint = assemble(reference=DEFAULT_REFERENCE)
+    checkpoint = checkpoint_of(model)
     with tempfile.TemporaryDirectory(prefix="sightward-peers-") as scratch:
         places = Places(checkpoint, assemble(reference="safe"), Path(scratch), installed)
         everyone = line_up(places)

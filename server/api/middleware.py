@@ -65,9 +65,7 @@ class RecordMiddleware:
                 if record.status == 0:
                     await error_response(scope, error)(scope, receive, send_with_id)
         record.duration_ms = (time.perf_counter() - began_s) * 1000
-        route = scope.get("route")
-        if route is not None:
-            record.route = route.path
+        record.route = _route(scope) or record.route
         self._metrics.requests.labels(record.route, str(record.status)).inc()
         record.log(failure)
 
@@ -134,6 +132,17 @@ class BodyLimitMiddleware:
             return message
 
         await self._app(scope, receive_counted, send)
+
+
+def _route(scope: Scope) -> str | None:
+    """The path of the request's route; of one without parameters also if it was refused before."""
+    if (route := scope.get("route")) is not None:
+        path: str = route.path
+        return path
+    asked: str = scope["path"]
+    return (
+        asked if any(getattr(one, "path", None) == asked for one in scope["app"].routes) else None
+    )
 
 
 def _request_id(given: str | None) -> str:

@@ -64,10 +64,10 @@ def test_none_and_too_many_records_are_refused(count: int) -> None:
 
 
 def test_what_is_no_record_is_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "throughput.json"
-    path.write_text('{"benchmark": "throughput"}')
+    path = tmp_path / "cost.json"
+    path.write_text('{"benchmark": "cost"}')
 
-    with pytest.raises(MeasurementError, match=r"throughput\.json"):
+    with pytest.raises(MeasurementError, match=r"cost\.json"):
         read_columns([path])
 
 

@@ -112,6 +112,9 @@ async def test_alive_while_loading_then_ready_then_stopped() -> None:
             assert response.status_code == 503
             assert response.json()["error"]["code"] == "engine_starting"
             assert int(response.headers["retry-after"]) > 0
+        # Refused before it came to its route, and still counted as a call of it.
+        counted = 'sightward_requests_total{route="/v1/moderations",status="503"} 1.0'
+        assert counted in (await client.get("/metrics")).text.splitlines()
         may_load.set()
         await app.state.services.engine_host.settled()
         assert (await client.get("/readyz")).status_code == 200
