@@ -32,8 +32,9 @@ def draw(record: Mapping[str, Any]) -> Figure:
         _panel(panels[0, column], mine, ("items_per_s",))
         _panel(panels[1, column], mine, ("p50_ms", "p95_ms"))
         panels[1, column].set_xlabel(TITLES[name], size=SMALL_PT, color=MUTED)
+    panels[1, 0].legend(loc="lower right", frameon=False, fontsize=SMALL_PT)
     panels[0, 0].set_ylabel("pictures (texts) a second", size=SMALL_PT, color=MUTED)
-    panels[1, 0].set_ylabel("p50 and p95 of a call, ms", size=SMALL_PT, color=MUTED)
+    panels[1, 0].set_ylabel("latency of a call, ms", size=SMALL_PT, color=MUTED)
     return figure
 
 
@@ -45,7 +46,10 @@ def _panel(axes: Axes, points: Sequence[Mapping[str, Any]], keys: Sequence[str])
             [one[key]["median"] - one[key]["low"] for one in points],
             [one[key]["high"] - one[key]["median"] for one in points],
         ]
-        axes.errorbar(values, medians, yerr=reach, marker="o", markersize=3, color=colour)
+        label = key.partition("_")[0]
+        axes.errorbar(
+            values, medians, yerr=reach, marker="o", markersize=3, color=colour, label=label
+        )
     axes.set_xscale("log", base=2)
     axes.set_xticks(values, [str(value) for value in values])
     axes.minorticks_off()

@@ -1,6 +1,6 @@
 """The image's files: linted, complete, and nothing in them that does not belong there.
 
-Whether its steps work is shown by `bare_root.py`, which runs them; that takes minutes and a mirror.
+Whether its steps work is shown by `make image`, which runs them; that takes minutes and a mirror.
 """
 
 import re
