@@ -61,7 +61,7 @@ def test_it_can_be_killed_and_started_again() -> None:
 
 def test_an_asked_process_answers_whatever_else_is_printed(tmp_path: Path) -> None:
     with AskedProcess(python(ECHO), tmp_path / "log") as process:
-        assert process.wait_until_ready() == {"ready": True}
+        assert process.wait_until_ready() == process.wait_until_ready() == {"ready": True}
         assert process.ask({"number": 4}) == {"twice": 8}
     assert process.exit_status == 0
     assert "loading" in process.log_tail()
