@@ -16,14 +16,14 @@ from benchmarks.peers.processes import cpu_seconds_by_process
 STAGES = ("queue", "decode", "engine", "total")
 _OK = 200
 _BUSY = 0.85
-"""From this share of its processor time on a machine counts as busy."""
+"""From this share of its processor time on a service's machine counts as busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """`stage_ms` is the mean wall time by the service's own metrics, a picture or text (`queue` and
-    `total`: a call). `cpu_ms` is processor time an item, by process. `busy` is the share of all
-    cores' time that was used.
+    `total`: a call). `cpu_ms` is processor time an item, by process. `busy` is the share of the
+    service's cores that it and the client used, at most 1: a client may have others besides.
     """
 
     items_per_s: float
@@ -42,7 +42,7 @@ class Cost:
 
 
 async def measure(url: str, pid: int, point: Point, bodies: Sequence[bytes], *, cores: int) -> Cost:
-    """Send the bodies by the point's clients; `cores` are what service and client have.
+    """Send the bodies by the point's clients; `cores` are what the service has.
 
     Raises `MeasurementError` for an answer that is no verdict.
     """
@@ -78,8 +78,13 @@ async def measure(url: str, pid: int, point: Point, bodies: Sequence[bytes], *, 
         p95_ms=float(np.percentile(latencies_ms, 95)),
         stage_ms=mean_stage_ms(stages_before, stages_after),
         cpu_ms={name: value * 1000 / point.items for name, value in cpu_s.items()},
-        busy=sum(cpu_s.values()) / (seconds * cores),
+        busy=busy_share(sum(cpu_s.values()), seconds, cores),
     )
+
+
+def busy_share(cpu_s: float, seconds: float, cores: int) -> float:
+    """What `cpu_s` is of so many cores' time, at most 1."""
+    return min(1.0, cpu_s / (seconds * cores))
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def run_cost(
                         if number == 0:  # thrown away, and a few calls are enough for that
                             bodies = bodies[: one.point.clients]
                         cost = asyncio.run(
-                            measure(server.url, server.pid, one.point, bodies, cores=all_cores)
+                            measure(server.url, server.pid, one.point, bodies, cores=cores)
                         )
                         if number > 0:
                             one.costs.append(cost)

@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks.cost.loads import Loads
-from benchmarks.cost.measuring import STAGES, Cost, StageTotals, mean_stage_ms
+from benchmarks.cost.measuring import STAGES, Cost, StageTotals, busy_share, mean_stage_ms
 from benchmarks.cost.plot import draw
 from benchmarks.cost.points import SWEEPS, Point, Sweep, points_of
 from benchmarks.cost.run import Found, cost_figures
@@ -93,6 +93,18 @@ def a_cost(busy: float = 0.95, *, speed: float = 20.0, server_ms: float = 10.0) 
 )
 def test_what_bounds_a_point_is_who_uses_most_of_a_busy_machine(cost: Cost, bound_by: str) -> None:
     assert cost.bound_by == bound_by
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "cores", "share"),
+    [
+        (4.0, 4, 0.5),
+        (2.0, 1, 1.0),  # one core of the service, all of it used
+        (2.1, 1, 1.0),  # and the client on another one
+    ],
+)
+def test_a_service_is_busy_by_its_own_cores(cpu_s: float, cores: int, share: float) -> None:
+    assert busy_share(cpu_s, 2.0, cores) == pytest.approx(share)
 
 
 def record() -> dict[str, object]:
