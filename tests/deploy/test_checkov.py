@@ -13,7 +13,7 @@ from tests.deploy.conftest import DEPLOY, OVERLAYS, ROOT, Rendered
 
 CHECKOV = ROOT / ".venv-checkov" / "bin" / "checkov"
 pytestmark = pytest.mark.skipif(
-    not CHECKOV.exists(), reason="checkov has an environment of its own: make checkov"
+    not CHECKOV.exists(), reason="checkov has an environment of its own, which make test builds"
 )
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import httpx2
 
 WORKER = Path(__file__).with_name("batch_worker.py")
 LINES = 240
+PAUSE_S = 0.05
 
 
 @contextlib.contextmanager
@@ -24,23 +26,25 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = {"BATCHES_DIR": str(folder), "CACHE": "off", "BATCHES_LINES_AT_ONCE": "4"}
-    process = subprocess.Popen(
-        [sys.executable, str(WORKER), "serve", "--port", str(port)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **{f"SIGHTWARD_{name}": value for name, value in settings.items()}},
-        text=True,
-    )
+    # A file: a pipe that nobody reads is full after a few hundred calls, and holds the server up.
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(WORKER), "serve", "--port", str(port)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **{f"SIGHTWARD_{name}": value for name, value in settings.items()}},
+        )
     try:
-        assert process.stdout is not None
-        assert any("engine ready" in line for line in process.stdout)
+        while "engine ready" not in (folder / "log").read_text():
+            assert process.poll() is None, "the server ended"
+            time.sleep(PAUSE_S)
         transport = httpx2.HTTPTransport(retries=8)
         url = f"http://127.0.0.1:{port}/v1/moderations/"
-        with httpx2.Client(base_url=url, transport=transport, timeout=300) as client:
+        with httpx2.Client(base_url=url, transport=transport, timeout=60) as client:
             yield process, client
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def results(client: httpx2.Client, batch_id: str) -> list[dict[str, Any]]:
@@ -75,6 +79,7 @@ def test_killed_twice_a_batch_has_every_line_answered_once(tmp_path: Path) -> No
     with served(tmp_path) as (_, client):
         while (batch := client.get(f"batches/{batch_id}").json())["status"] == "in_progress":
             assert batch["request_counts"]["total"] == LINES
+            time.sleep(PAUSE_S)
         answers = results(client, batch_id)
     assert batch["status"] == "completed"
     assert batch["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
