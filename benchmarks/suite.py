@@ -47,6 +47,7 @@ class Ended:
 
 STEPS: tuple[Step, ...] = (
     Step("capabilities", ("capabilities",), 300, "what the model perceives, judges and ignores"),
+    Step("install-peers", ("install-peers",), 40, "what some peers need"),
     Step(
         "peers", ("peers", "--rounds", "2"), 400, "the endpoint beside raw vLLM and all its peers"
     ),
