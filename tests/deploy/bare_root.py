@@ -154,6 +154,10 @@ class Builder:
             for key, value in os.environ.items()
             if key.startswith("PIP_") or key.lower().endswith("_proxy")
         }
+        authorities = stage.root / "etc/pip-authorities.crt"
+        if trusted := _pip_authorities():
+            shutil.copy2(trusted, authorities)
+            passed["PIP_CERT"] = "/etc/pip-authorities.crt"
         env = stage.env | passed
         # What `--secret id=pip` would give: how this machine's pip finds packages.
         pip_conf = stage.root / "etc/pip.conf"
@@ -175,6 +179,7 @@ class Builder:
             ["unshare", "--mount", "--pid", "--fork", "sh", "-euc", inside, *start], check=True
         )
         pip_conf.unlink()
+        authorities.unlink(missing_ok=True)
 
     def build(self, steps: list[tuple[str, str]], target: str) -> Stage:
         """Run everything that `target` stands on; returns its stage."""
@@ -230,11 +235,21 @@ def _pip_settings() -> dict[str, str]:
     return {key: value.strip("'").replace("\\n", " ") for key, _, value in pairs}
 
 
+def _pip_authorities() -> str | None:
+    """The file of certificate authorities that pip is told to trust here, if any."""
+    named = [value for key, value in _pip_settings().items() if key.endswith(".cert")]
+    return named[-1] if named else None
+
+
 def _pip_folders() -> list[Path]:
     """Folders of this machine among the places that pip takes packages from."""
     words = " ".join(_pip_settings().values()).split()
-    named = [word.removeprefix("file://") for word in words if word.startswith(("/", "file:///"))]
-    return sorted({folder for name in named if (folder := Path(name)).is_dir()})
+    # The pages of an index name their files by paths that lead out of its own folder.
+    indexes = [
+        Path(word.removeprefix("file://")).parent for word in words if word[:8] == "file:///"
+    ]
+    folders = [*indexes, *(Path(word) for word in words if word.startswith("/"))]
+    return sorted({folder for folder in folders if folder.is_dir()})
 
 
 def _pip_configuration() -> str:
