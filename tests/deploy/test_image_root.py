@@ -40,7 +40,9 @@ def test_the_command_starts_and_takes_its_settings() -> None:
 
 
 def test_the_model_is_there_and_everyone_may_read_it() -> None:
-    (checkpoint,) = Path(str(_BUILT), "opt/sightward/cache/sightward/models").glob("sightward-reference*")
+    (checkpoint,) = Path(str(_BUILT), "opt/sightward/cache/sightward/models").glob(
+        "sightward-reference*"
+    )
     named = "/" + str(checkpoint.relative_to(str(_BUILT)))
     assert inside("sh", "-c", f"cat {named}/* > /dev/null").returncode == 0
 
