@@ -184,7 +184,6 @@ class Builder:
     def build(self, steps: list[tuple[str, str]], target: str) -> Stage:
         """Run everything that `target` stands on; returns its stage."""
         wanted = needed_stages(steps, target)
-        arguments_of: dict[str, str] = {}
         stage: Stage | None = None
         for name, arguments in steps:
             if name == "FROM":
@@ -193,9 +192,6 @@ class Builder:
                 if label in wanted:
                     print(f"=== {name} {arguments}", flush=True)
                     stage = self.stages[label] = self.from_(base, label)
-            elif name == "ARG":
-                key, _, value = arguments.partition("=")
-                arguments_of[key] = value
             elif stage is not None:
                 print(f"--- {name} {arguments}", flush=True)
                 self._apply(stage, name, arguments)

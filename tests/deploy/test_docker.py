@@ -70,6 +70,16 @@ def test_names_and_versions_agree() -> None:
             assert re.fullmatch(rf"{VERSION}-(cpu|gpu)", image["newTag"])
 
 
+def test_what_others_publish_is_pinned_by_digest() -> None:
+    (base,) = [arguments for name, arguments in STEPS if name == "ARG"]
+    theirs = {service["image"] for service in COMPOSE["services"].values()}
+    theirs -= {f"sightward:{VERSION}-cpu"}
+
+    assert len(theirs) == 3
+    for image in (base.removeprefix("PYTHON_IMAGE="), *theirs):
+        assert re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", image), image
+
+
 def test_every_service_of_compose_is_locked_down_and_listens_here_alone() -> None:
     for name, service in COMPOSE["services"].items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
