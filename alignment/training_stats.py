@@ -60,7 +60,6 @@ class LengthStats(NamedTuple):
     """Answer lengths in tokens, the end token included, and the share of answers without one."""
 
     mean: float
-    shortest: int
     longest: int
     no_end_rate: float
 
@@ -70,7 +69,6 @@ def length_stats(mask_BA: Tensor, has_end_B: Tensor) -> LengthStats:
     lengths_B = mask_BA.sum(dim=1)
     return LengthStats(
         mean=float(lengths_B.float().mean()),
-        shortest=int(lengths_B.min()),
         longest=int(lengths_B.max()),
         no_end_rate=float((~has_end_B).float().mean()),
     )

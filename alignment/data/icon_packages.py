@@ -64,11 +64,6 @@ class Icon:
     width: float
     height: float
 
-    @property
-    def one_colour(self) -> bool:
-        """Whether whoever draws it chooses its colour."""
-        return "currentColor" in self.body
-
     def svg(self, *, ink: str) -> str:
         """A whole SVG file; `ink` stands wherever the drawing leaves its colour open."""
         box = f"{self.left:g} {self.top:g} {self.width:g} {self.height:g}"

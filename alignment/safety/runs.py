@@ -1,13 +1,9 @@
 """From a recipe or a finished stage 1 to a base that carries safety modules."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from alignment.checkpoint import UnfinishedRunError
 from alignment.policy_base import PolicyBase, load_base
-from alignment.run_identity import IDENTITY_NAME
 from server.vlm.assembly import assemble
 from server.vlm.references import BASE, SAFETY_NAME, adapted_files, reference_files
 from server.vlm.safety_file import SafetyFile, read_safety
@@ -44,12 +40,3 @@ def read_stage_one(run: Path) -> SafetyFile:
     if not path.is_file():
         raise UnfinishedRunError(run, f"{SAFETY_NAME} is not there")
     return read_safety(path)
-
-
-def stage_one_identity(run: Path) -> Mapping[str, Any]:
-    """What a stage 1 says of itself; empty where it says nothing."""
-    try:
-        found = json.loads((run / IDENTITY_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

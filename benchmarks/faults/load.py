@@ -44,11 +44,6 @@ class ClosedLoop:
         self._is_over = True
         await asyncio.gather(*self._tasks)
 
-    async def all_left(self, *, timeout_s: float) -> None:
-        """Wait until every client has left; raises `TimeoutError`."""
-        async with asyncio.timeout(timeout_s):
-            await asyncio.gather(*(asyncio.shield(task) for task in self._tasks))
-
     async def _client(self) -> None:
         while not self._is_over:
             one = await self._ask(self._pictures())

@@ -8,7 +8,6 @@ import json
 import math
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -112,8 +111,3 @@ def _events(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             except ValueError:
                 continue
-
-
-def seconds_since(began_s: float) -> float:
-    """By `time.monotonic`."""
-    return time.monotonic() - began_s

@@ -57,10 +57,12 @@ class EngineState:
 
 
 class Lifecycle:
-    """The phase of one app, whose engine is `engine`. Used from the event loop's thread alone."""
+    """The phase of one app and of the engine that it follows. Used from the event loop's thread
+    alone.
+    """
 
-    def __init__(self, engine: EngineState | None = None) -> None:
-        self._engine = engine or EngineState()
+    def __init__(self) -> None:
+        self._engine = EngineState()
         self._is_draining = False
         self._when_draining: list[Callable[[], None]] = []
 
@@ -82,10 +84,6 @@ class Lifecycle:
         refusal = self.refusal()
         if refusal is not None:
             raise refusal
-
-    def engine_is(self, phase: EnginePhase) -> None:
-        """Note how the engine that is followed is."""
-        self._engine.phase = phase
 
     def when_draining(self, begin: Callable[[], None]) -> None:
         """Have `begin` called once the service drains."""

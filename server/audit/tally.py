@@ -74,13 +74,6 @@ class Tally:
             if all(getattr(cell, name) == value for name, value in wanted.items())
         )
 
-    def stratum_sizes(self) -> dict[str, int]:
-        """Rows by stratum."""
-        sizes: Counter[str] = Counter()
-        for cell, number in self.cells.items():
-            sizes[cell.stratum] += number
-        return dict(sizes)
-
 
 def stratum_of(row: Mapping[str, Any]) -> str:
     """What a sample is drawn by: flagged, held for review, allowed with doubt, allowed, unjudged.

@@ -51,11 +51,6 @@ class Risk:
         """The likeliest type; "clean" only where it is likelier than every other."""
         return max(self.types, key=lambda name: (self.types[name], name != CLEAN))
 
-    @property
-    def riskiest_type(self) -> str:
-        """The likeliest type but "clean": what a risky level is about."""
-        return max((name for name in self.types if name != CLEAN), key=lambda n: self.types[n])
-
     def at_least(self, level: int) -> float:
         """The probability that the level is `level` or above."""
         return min(1.0, math.fsum(self.levels[level:]))

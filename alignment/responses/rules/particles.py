@@ -58,7 +58,6 @@ class Particle:
 
     answer: YesNo
     rest: str
-    is_conclusion: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +69,19 @@ def leading(sentence: str) -> Particle | Mixed | None:
     """The yes or no that a lower-case sentence begins with, or is."""
     if _REPEATED.match(sentence):
         said = {_answer_of(match) for match in _ANY.finditer(sentence)}
-        return Particle(said.pop(), "", False) if len(said) == 1 else Mixed()
+        return Particle(said.pop(), "") if len(said) == 1 else Mixed()
     if re.match(rf"^{_YES} and {_NO}\b", sentence):
         return Mixed()
     match = _LEADING.match(sentence)
     if match:
-        return Particle(_answer_of(match), sentence[match.end() :].strip(" ,;:-"), False)
+        return Particle(_answer_of(match), sentence[match.end() :].strip(" ,;:-"))
     for pattern, answer in _PHRASES:
         match = pattern.match(sentence)
         if match and not _FILLER.match(sentence[match.end() :]):
-            return Particle(answer, sentence[match.end() :].strip(" ,;:-"), False)
+            return Particle(answer, sentence[match.end() :].strip(" ,;:-"))
     elliptical = _ELLIPTICAL.match(sentence)
     if elliptical:
-        return Particle("no" if elliptical["no"] else "yes", "", False)
+        return Particle("no" if elliptical["no"] else "yes", "")
     return None
 
 
@@ -96,7 +95,7 @@ def concluding(sentence: str) -> Particle | None:
     matches = list(_CONCLUDING.finditer(sentence))
     if not matches:
         return None
-    return Particle(_answer_of(matches[-1]), sentence[matches[-1].end() :].strip(" ,;:-"), True)
+    return Particle(_answer_of(matches[-1]), sentence[matches[-1].end() :].strip(" ,;:-"))
 
 
 def _answer_of(match: re.Match[str]) -> YesNo:

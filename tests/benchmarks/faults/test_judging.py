@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.errors import MeasurementError
+from benchmarks.faults import load
 from benchmarks.faults.asking import Asked, ask, read_answer, tally
 from benchmarks.faults.bad_images import bad_pictures
 from benchmarks.faults.disk_full import read_lines
@@ -168,14 +169,19 @@ async def test_the_open_loop_does_not_wait_for_answers() -> None:
     assert [one.at_s for one in asked] == sent
 
 
-async def test_clients_that_are_sent_away_leave_when_they_are_to() -> None:
+@pytest.mark.parametrize("leave", [True, False])
+async def test_clients_that_are_sent_away_leave_when_they_are_to(
+    leave: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "_REFUSED_PAUSE_S", 0.01)
+
     async def ask_it(picture: Labelled) -> Asked:
         return Asked(0.0, 1.0, "refused", picture.label)
 
-    loop = ClosedLoop(ask_it, lambda: PICTURE, clients=3, leave_when_refused=True)
+    loop = ClosedLoop(ask_it, lambda: PICTURE, clients=3, leave_when_refused=leave)
     async with loop:
-        await loop.all_left(timeout_s=5.0)
-    assert len(loop.asked) == 3
+        await asyncio.sleep(0.1)
+    assert (len(loop.asked) == 3) is leave
 
 
 def test_only_answers_within_the_run_are_goodput() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from server.api.lifecycle import EnginePhase, Lifecycle, Phase
+from server.api.lifecycle import EnginePhase, EngineState, Lifecycle, Phase
 from server.errors import (
     DrainingError,
     EngineRestartingError,
@@ -9,12 +9,18 @@ from server.errors import (
 )
 
 
+def followed() -> tuple[EngineState, Lifecycle]:
+    engine, lifecycle = EngineState(), Lifecycle()
+    lifecycle.follow(engine)
+    return engine, lifecycle
+
+
 def test_a_new_one_is_starting_and_a_ready_one_takes_work() -> None:
-    lifecycle = Lifecycle()
+    engine, lifecycle = followed()
     assert lifecycle.phase is Phase.STARTING
     with pytest.raises(EngineStartingError):
         lifecycle.require_open()
-    lifecycle.engine_is(Phase.READY)
+    engine.phase = Phase.READY
     lifecycle.require_open()
     assert lifecycle.refusal() is None
 
@@ -28,14 +34,14 @@ def test_a_new_one_is_starting_and_a_ready_one_takes_work() -> None:
     ],
 )
 def test_work_is_refused_with_the_reason(phase: EnginePhase, refusal: type[Exception]) -> None:
-    lifecycle = Lifecycle()
-    lifecycle.engine_is(phase)
+    engine, lifecycle = followed()
+    engine.phase = phase
     assert type(lifecycle.refusal()) is refusal
 
 
 def test_draining_is_not_taken_back_by_an_engine_that_is_ready() -> None:
-    lifecycle = Lifecycle()
+    engine, lifecycle = followed()
     lifecycle.drain()
-    lifecycle.engine_is(Phase.READY)
+    engine.phase = Phase.READY
     assert lifecycle.phase is Phase.DRAINING
     assert type(lifecycle.refusal()) is DrainingError
