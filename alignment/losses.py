@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from alignment.kl import KlEstimator, kl_per_token
-from alignment.masked import Averaging, masked_mean, zero_padding
+from alignment.masked import masked_mean, zero_padding
 
 
 class PolicyLoss(NamedTuple):
@@ -52,7 +52,6 @@ def policy_loss(
     mask_BA: Tensor,
     *,
     clip: float = 0.2,
-    averaging: Averaging = "token",
 ) -> PolicyLoss:
     """The clipped surrogate: ``-min(r * A, clamp(r, 1 - clip, 1 + clip) * A)``, averaged.
 
@@ -67,7 +66,7 @@ def policy_loss(
     ratio_BA = log_ratio_BA.exp()
     free_BA = -advantages_BA * ratio_BA
     clipped_BA = -advantages_BA * ratio_BA.clamp(1.0 - clip, 1.0 + clip)
-    loss = masked_mean(torch.maximum(free_BA, clipped_BA), mask_BA, averaging)
+    loss = masked_mean(torch.maximum(free_BA, clipped_BA), mask_BA)
     with torch.no_grad():
         approx_kl_BA = kl_per_token(old_logprobs_BA, logprobs_BA, mask_BA, "k3")
         return PolicyLoss(
@@ -87,7 +86,6 @@ def value_loss(
     mask_BA: Tensor,
     *,
     clip: float | None = 0.2,
-    averaging: Averaging = "token",
 ) -> ValueLoss:
     """Half the squared error, or that of the value held within `clip` of its old self if larger.
 
@@ -102,12 +100,12 @@ def value_loss(
     returns_BA = zero_padding(returns_BA, mask_BA).detach()
     free_BA = (values_BA - returns_BA).square()
     if clip is None:
-        loss = 0.5 * masked_mean(free_BA, mask_BA, averaging)
+        loss = 0.5 * masked_mean(free_BA, mask_BA)
         return ValueLoss(loss, clip_fraction=loss.new_zeros(()))
     held_BA = values_BA.clamp(old_values_BA - clip, old_values_BA + clip)
     clipped_BA = (held_BA - returns_BA).square()
     return ValueLoss(
-        loss=0.5 * masked_mean(torch.maximum(free_BA, clipped_BA), mask_BA, averaging),
+        loss=0.5 * masked_mean(torch.maximum(free_BA, clipped_BA), mask_BA),
         clip_fraction=masked_mean((clipped_BA > free_BA).float(), mask_BA).detach(),
     )
 
@@ -118,7 +116,6 @@ def kl_loss(
     mask_BA: Tensor,
     *,
     estimator: KlEstimator = "k3",
-    averaging: Averaging = "token",
 ) -> Tensor:
     """The mean estimate of KL(policy || reference) in nats a token, a scalar to differentiate.
 
@@ -129,4 +126,4 @@ def kl_loss(
     Raises `ValueError` when the mask holds no token.
     """
     kl_BA = kl_per_token(logprobs_BA, ref_logprobs_BA.detach(), mask_BA, estimator)
-    return masked_mean(kl_BA, mask_BA, averaging)
+    return masked_mean(kl_BA, mask_BA)

@@ -9,7 +9,7 @@ is what a step costs.
 from dataclasses import replace
 from typing import Literal
 
-from alignment.ppo_recipe import PpoRecipe, reference_ppo
+from alignment.ppo_recipe import PpoRecipe
 
 GroupMethod = Literal["rloo", "grpo"]
 
@@ -38,13 +38,3 @@ def in_groups(recipe: PpoRecipe, method: GroupMethod, group_size: int = GROUP_SI
             general=mix.general // group_size,
         ),
     )
-
-
-def reference_rloo() -> PpoRecipe:
-    """RLOO of the reference VLM, beside `reference_ppo`."""
-    return in_groups(reference_ppo(), "rloo")
-
-
-def reference_grpo() -> PpoRecipe:
-    """GRPO of the reference VLM, beside `reference_ppo`."""
-    return in_groups(reference_ppo(), "grpo")

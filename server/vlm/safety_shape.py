@@ -101,14 +101,3 @@ class SafetyShape:
 def risk_types() -> tuple[str, ...]:
     """The taxonomy's categories in its order, then "clean"."""
     return (*load_taxonomy().category_names, CLEAN)
-
-
-def reference_shape(*, channels: int = 1280, hidden_size: int = 576, **other: Any) -> SafetyShape:
-    """The shape for the reference VLM; `other` are further fields of `SafetyShape`."""
-    return SafetyShape(
-        channels=channels,
-        hidden_size=hidden_size,
-        types=risk_types(),
-        concepts=load_taxonomy().concept_names,
-        **other,
-    )

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from alignment.kl import KlEstimator
 from alignment.losses import kl_loss, policy_loss, value_loss
-from alignment.masked import Averaging, share_of
 
 NAN, INF = float("nan"), float("inf")
 MASK = torch.tensor([[True, True], [True, False]])
@@ -41,8 +40,6 @@ def test_policy_loss_equals_the_table() -> None:
     # k3 of KL(old || new): r - 1 - ln r.
     kl = (1.5 - 1 - math.log(1.5)) + 2 * (0.5 - 1 - math.log(0.5))
     assert float(found.approx_kl) == pytest.approx(kl / 3)
-    by_answer = policy_loss(logprobs, OLD, ADVANTAGES, MASK, clip=0.2, averaging="answer")
-    assert by_answer.loss.item() == pytest.approx(((-1.2 - 0.5) / 2 + 0.8) / 2)
 
 
 def test_no_gradient_where_clipped_and_the_ratios_elsewhere() -> None:
@@ -122,20 +119,17 @@ def test_a_value_within_the_clip_is_never_counted_as_clipped() -> None:
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
     seed=st.integers(0, 999),
     junk=st.sampled_from([NAN, INF, -INF, 1e30]),
-    averaging=st.sampled_from(["token", "answer"]),
 )
-def test_what_padding_holds_never_matters(
-    lengths: list[int], seed: int, junk: float, averaging: Averaging
-) -> None:
+def test_what_padding_holds_never_matters(lengths: list[int], seed: int, junk: float) -> None:
     mask = mask_of([*lengths, 7])
     dice = torch.Generator().manual_seed(seed)
     new, old, target = (torch.randn(mask.shape, generator=dice) for _ in range(3))
     for loss in (policy_loss, value_loss):
         clean_new = new.clone().requires_grad_()
         dirty_new = new.masked_fill(~mask, junk).requires_grad_()
-        clean = loss(clean_new, old, target, mask, averaging=averaging)
+        clean = loss(clean_new, old, target, mask)
         soiled = (old.masked_fill(~mask, junk), target.masked_fill(~mask, -junk))
-        dirty = loss(dirty_new, *soiled, mask, averaging=averaging)
+        dirty = loss(dirty_new, *soiled, mask)
         for one, other in zip(clean, dirty, strict=True):
             assert torch.equal(one, other)
         clean.loss.backward()
@@ -146,18 +140,15 @@ def test_what_padding_holds_never_matters(
         assert not dirty_new.grad[~mask].any()
 
 
-@pytest.mark.parametrize("averaging", ["token", "answer"])
-def test_accumulated_parts_have_the_gradient_of_the_whole(averaging: Averaging) -> None:
+def test_accumulated_parts_have_the_gradient_of_the_whole() -> None:
     mask = mask_of([5, 1, 2, 4])
     dice = torch.Generator().manual_seed(7)
     new, old, advantages = (torch.randn(mask.shape, generator=dice) * 0.3 for _ in range(3))
     whole, parts = new.clone().requires_grad_(), new.clone().requires_grad_()
-    policy_loss(whole, old, advantages, mask, averaging=averaging).loss.backward()
+    policy_loss(whole, old, advantages, mask).loss.backward()
     for rows in (slice(0, 1), slice(1, 4)):
-        part = policy_loss(
-            parts[rows], old[rows], advantages[rows], mask[rows], averaging=averaging
-        )
-        (part.loss * share_of(mask[rows], mask, averaging)).backward()
+        part = policy_loss(parts[rows], old[rows], advantages[rows], mask[rows])
+        (part.loss * (mask[rows].sum() / mask.sum())).backward()
     assert parts.grad is not None
     torch.testing.assert_close(parts.grad, whole.grad)
 

@@ -1,12 +1,10 @@
 """The rule from label, category and proxy to level and type."""
 
-import math
-
 import pytest
 
 from alignment.data.manifest import Example
 from alignment.safety.levels import GRAVITY, NO_CONCEPT, risk_of, risk_of_words
-from alignment.safety.s2_types import S2_TYPE_OF, S2_TYPES, as_s2_types
+from alignment.safety.s2_types import S2_TYPE_OF, S2_TYPES
 from server.concepts.risk import CLEAN, LEVELS
 from server.concepts.taxonomy import load_taxonomy
 from server.vlm.safety_shape import risk_types
@@ -66,19 +64,7 @@ def test_every_category_has_a_gravity_between_one_and_three() -> None:
     assert all(1 <= level < LEVELS for level in GRAVITY.values())
 
 
-def test_our_types_become_s2s_without_losing_probability() -> None:
-    types = {name: (number + 1) / 55 for number, name in enumerate(risk_types())}
-    mapped = as_s2_types(types)
-    assert tuple(mapped) == S2_TYPES
-    assert math.isclose(sum(mapped.values()), 1.0)
-    assert mapped[CLEAN] == types[CLEAN]
-    assert math.isclose(
-        mapped["illegal"],
-        sum(types[name] for name, theirs in S2_TYPE_OF.items() if theirs == "illegal"),
-    )
-    assert mapped["politics"] == mapped["privacy"] == 0.0
-
-
-def test_an_unknown_type_is_refused() -> None:
-    with pytest.raises(KeyError):
-        as_s2_types({"spam": 1.0})
+def test_every_type_of_ours_has_one_of_s2s() -> None:
+    assert set(S2_TYPE_OF) == set(risk_types())
+    assert set(S2_TYPE_OF.values()) == set(S2_TYPES) - {"politics", "privacy"}
+    assert S2_TYPE_OF[CLEAN] == CLEAN

@@ -245,7 +245,7 @@ def safety_in(folder: Path, *, base: str, **shape: Any) -> Path:
     """A folder with safety modules drawn by chance."""
     from server.vlm.safety import SafetyModules
     from server.vlm.safety_file import write_safety
-    from server.vlm.safety_shape import reference_shape
+    from tests.server.vlm.shapes import reference_shape
 
     folder.mkdir()
     write_safety(folder / SAFETY_NAME, SafetyModules(reference_shape(**shape)), base=base)

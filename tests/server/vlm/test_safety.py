@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 from server.vlm.safety import SafetyModules
 from server.vlm.safety_file import OtherBaseError, SafetyFileError, read_safety, write_safety
-from server.vlm.safety_shape import SafetyShape, reference_shape
+from server.vlm.safety_shape import SafetyShape
+from tests.server.vlm.shapes import reference_shape
 
 QUERIES = ("learned", "text")
 
