@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 
 from benchmarks.errors import MeasurementError
-from benchmarks.faults import load
 from benchmarks.faults.asking import Asked, ask, read_answer, tally
 from benchmarks.faults.bad_images import bad_pictures
 from benchmarks.faults.disk_full import read_lines
@@ -173,15 +173,22 @@ async def test_the_open_loop_does_not_wait_for_answers() -> None:
 async def test_clients_that_are_sent_away_leave_when_they_are_to(
     leave: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "_REFUSED_PAUSE_S", 0.01)
+    turn = partial(asyncio.sleep, 0)
+    pauses: list[float] = []
 
     async def ask_it(picture: Labelled) -> Asked:
         return Asked(0.0, 1.0, "refused", picture.label)
 
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await turn()
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
     loop = ClosedLoop(ask_it, lambda: PICTURE, clients=3, leave_when_refused=leave)
     async with loop:
-        await asyncio.sleep(0.1)
-    assert (len(loop.asked) == 3) is leave
+        await turn()
+    assert len(loop.asked) == 3
+    assert len(pauses) == (0 if leave else 3)
 
 
 def test_only_answers_within_the_run_are_goodput() -> None:
