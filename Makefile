@@ -28,10 +28,11 @@ serve: $(SERVE_STAMP) ## Serve the reference model (HOST=127.0.0.1 PORT=8000, AR
 align: $(DEV_STAMP) ## Align the reference model by PPO on the drawings that ship (ARGS="--run FOLDER")
 	LD_PRELOAD=$(wildcard $(VENV)/lib/libiomp5.so) KMP_BLOCKTIME=5 $(BIN)/python -m alignment align $(ARGS)
 
-# Two at a time, a file in one process: most of a file's time is what its tests share. One thread each:
-# two processes whose threads wait for each other's cores are slower than one.
+# Two at a time, a file in one process: most of a file's time is what its tests share. In their own
+# order (tests/conftest.py), or the longest, which are few in their files, would come last and alone.
+# One thread each: two processes whose threads wait for each other's cores are slower than one.
 test: $(DEV_STAMP) $(CHECKOV_STAMP) ## Run every test, the ones on a real vLLM engine too (ARGS="pytest options")
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(DEV_STAMP) ## Run what the figures in the READMEs come from (19 minutes, ARGS="--budget-min 5")
 	$(BIN)/python -m benchmarks all $(ARGS)

@@ -66,7 +66,8 @@ class Kept:
             pause=self.pauses,
             clock=self.clock,
         )
-        self.lifecycle = Lifecycle(self.host.state)
+        self.lifecycle = Lifecycle()
+        self.lifecycle.follow(self.host.state)
 
     async def until(self, phase: Phase) -> None:
         async with asyncio.timeout(60):
